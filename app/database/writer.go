@@ -1,0 +1,332 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	maxBatch = 256  // items of one commit
+	maxQueue = 4096 // items that may wait; beyond that the store says ErrBusy
+)
+
+// Group commits what many callers want written in one transaction. There is no linger: while one commit is on its way the next
+// batch forms by itself.
+//
+// apply receives the items of one batch and writes the outcome into them. An error of apply rolls the batch back; its items are
+// then tried one by one, so that a bad one harms nobody else. Outcomes that are answers ("no longer ours") are not errors.
+type Group[I any] struct {
+	db    *DB
+	apply func(ctx context.Context, tx *Tx, items []I) error
+	queue chan *groupItem[I] // PostgreSQL only
+	wg    sync.WaitGroup
+}
+
+type groupItem[I any] struct {
+	item I
+	done chan error
+}
+
+// NewGroup makes a group; on PostgreSQL with two writers, of which one fills its batch while the other waits for the disk. They end
+// with the database.
+func NewGroup[I any](db *DB, apply func(ctx context.Context, tx *Tx, items []I) error) *Group[I] {
+	g := &Group[I]{db: db, apply: apply}
+	if db.writer == nil {
+		g.queue = make(chan *groupItem[I], maxQueue)
+		for range 2 {
+			g.wg.Go(g.loop)
+		}
+		db.closers = append(db.closers, func() { close(g.queue); g.wg.Wait() })
+	}
+	return g
+}
+
+// Do writes the item and returns after the commit; ErrBusy, with nothing written, when too many wait already.
+func (g *Group[I]) Do(ctx context.Context, item I) error {
+	if g.db.writer != nil {
+		return g.db.writer.enqueue(ctx, &job{group: g, item: item})
+	}
+	it := &groupItem[I]{item: item, done: make(chan error, 1)}
+	select {
+	case g.queue <- it:
+		return <-it.done
+	default:
+		return ErrBusy
+	}
+}
+
+func (g *Group[I]) loop() {
+	for first := range g.queue {
+		batch := []*groupItem[I]{first}
+		for len(batch) < maxBatch {
+			select {
+			case it, ok := <-g.queue:
+				if !ok {
+					g.flush(batch)
+					return
+				}
+				batch = append(batch, it)
+				continue
+			default:
+			}
+			break
+		}
+		g.flush(batch)
+	}
+}
+
+func (g *Group[I]) flush(batch []*groupItem[I]) {
+	items := make([]I, len(batch))
+	for i, it := range batch {
+		items[i] = it.item
+	}
+	err := g.commit(items)
+	if err != nil && len(batch) > 1 {
+		for _, it := range batch {
+			it.done <- g.commit([]I{it.item})
+		}
+		return
+	}
+	for _, it := range batch {
+		it.done <- err
+	}
+}
+
+func (g *Group[I]) commit(items []I) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return g.db.pgTx(ctx, func(tx *Tx) error { return g.apply(ctx, tx, items) })
+}
+
+// applyAny lets the one writer of SQLite run the items of a group without knowing their type.
+func (g *Group[I]) applyAny(ctx context.Context, tx *Tx, items []any) error {
+	typed := make([]I, len(items))
+	for i, it := range items {
+		typed[i] = it.(I)
+	}
+	return g.apply(ctx, tx, typed)
+}
+
+type anyGroup interface {
+	applyAny(ctx context.Context, tx *Tx, items []any) error
+}
+
+// job is one thing the writer of SQLite has to do: an item of a group, or a function of its own.
+type job struct {
+	group anyGroup
+	item  any
+	fn    func(tx *Tx) error
+	done  chan error
+}
+
+// writer owns the only connection that writes to SQLite. What waits is committed together.
+type writer struct {
+	conn  *liteConn
+	pool  *sql.Conn
+	queue chan *job
+	mu    sync.RWMutex
+	ended bool
+	wg    sync.WaitGroup
+}
+
+func startWriter(ctx context.Context, db *DB, pool *sql.DB) (*writer, error) {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the writing connection: %w", err)
+	}
+	w := &writer{conn: &liteConn{conn: conn, stmts: map[string]*sql.Stmt{}}, pool: conn, queue: make(chan *job, maxQueue)}
+	w.wg.Go(w.loop)
+	return w, nil
+}
+
+func (w *writer) stop() {
+	w.mu.Lock()
+	ended := w.ended
+	w.ended = true
+	w.mu.Unlock()
+	if ended {
+		return
+	}
+	close(w.queue)
+	w.wg.Wait()
+	for _, s := range w.conn.stmts {
+		_ = s.Close()
+	}
+	_, _ = w.pool.ExecContext(context.Background(), "PRAGMA optimize")
+	_, _ = w.pool.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	_ = w.pool.Close()
+}
+
+func (w *writer) do(ctx context.Context, fn func(tx *Tx) error) error {
+	return w.enqueue(ctx, &job{fn: fn})
+}
+
+func (w *writer) enqueue(ctx context.Context, j *job) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j.done = make(chan error, 1)
+	w.mu.RLock()
+	if w.ended {
+		w.mu.RUnlock()
+		return sql.ErrConnDone
+	}
+	select {
+	case w.queue <- j:
+		w.mu.RUnlock()
+		return <-j.done
+	default:
+		w.mu.RUnlock()
+		return ErrBusy
+	}
+}
+
+func (w *writer) loop() {
+	for first := range w.queue {
+		batch := []*job{first}
+		for len(batch) < maxBatch {
+			select {
+			case j, ok := <-w.queue:
+				if ok {
+					batch = append(batch, j)
+					continue
+				}
+			default:
+			}
+			break
+		}
+		w.flush(batch)
+	}
+}
+
+func (w *writer) flush(batch []*job) {
+	err := w.commit(batch)
+	if err != nil && len(batch) > 1 {
+		for _, j := range batch {
+			j.done <- w.commit([]*job{j})
+		}
+		return
+	}
+	for _, j := range batch {
+		j.done <- err
+	}
+}
+
+func (w *writer) commit(batch []*job) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := w.conn.exec(ctx, "BEGIN IMMEDIATE", nil); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	tx := &Tx{lite: w.conn}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a transaction: %v", p)
+		}
+		if err != nil {
+			_, _ = w.conn.exec(context.Background(), "ROLLBACK", nil)
+		}
+	}()
+	if err := runJobs(ctx, tx, batch); err != nil {
+		return err
+	}
+	if _, err := w.conn.exec(ctx, "COMMIT", nil); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	for _, f := range tx.after {
+		f()
+	}
+	return nil
+}
+
+// runJobs runs the jobs in the order of their arrival; the items of one group go together.
+func runJobs(ctx context.Context, tx *Tx, batch []*job) error {
+	grouped := map[anyGroup][]any{}
+	for _, j := range batch {
+		if j.group != nil {
+			grouped[j.group] = append(grouped[j.group], j.item)
+		}
+	}
+	for _, j := range batch {
+		var err error
+		if j.fn != nil {
+			err = j.fn(tx)
+		} else if items := grouped[j.group]; items != nil {
+			delete(grouped, j.group)
+			err = j.group.applyAny(ctx, tx, items)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// liteConn is one connection to SQLite with its prepared statements.
+type liteConn struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+func (c *liteConn) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if s, ok := c.stmts[query]; ok {
+		return s, nil
+	}
+	s, err := c.conn.PrepareContext(ctx, numbered(query))
+	if err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	c.stmts[query] = s
+	return s, nil
+}
+
+func (c *liteConn) exec(ctx context.Context, query string, args []any) (int64, error) {
+	result, err := c.result(ctx, query, args)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (c *liteConn) insert(ctx context.Context, query string, args []any) (int64, error) {
+	result, err := c.result(ctx, query, args)
+	if err != nil {
+		return 0, err
+	}
+	return result.LastInsertId()
+}
+
+func (c *liteConn) result(ctx context.Context, query string, args []any) (sql.Result, error) {
+	stmt, err := c.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.ExecContext(ctx, args...)
+}
+
+func (c *liteConn) query(ctx context.Context, query string, args []any) (Rows, error) {
+	stmt, err := c.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	return liteRows{rows}, nil
+}
+
+type liteRows struct{ *sql.Rows }
+
+func (r liteRows) Close() { _ = r.Rows.Close() }
+
+// numbered turns $1 into ?1: SQLite reads both, but only the second is bound by its number.
+func numbered(query string) string { return strings.ReplaceAll(query, "$", "?") }
+
+// IsBusy reports whether the store refused for lack of room, which a client should answer by trying again.
+func IsBusy(err error) bool { return errors.Is(err, ErrBusy) || errors.Is(err, context.DeadlineExceeded) }

@@ -1,0 +1,126 @@
+package models
+
+// Execution is one call of one function: at once the record and the item of the queue. Instants are ms since 1970, UTC.
+type Execution struct {
+	ID           string  `gorm:"primaryKey"`
+	RunID        string  `gorm:"not null"`
+	WorkflowID   *string // the caller's own name of the run, when one was given
+	ParentID     *string
+	SessionID    *string
+	ActorID      *string
+	Caller       *string // the node that made the call, when an agent did
+	NodeID       string  `gorm:"not null"`
+	Function     string  `gorm:"not null"`
+	FunctionKind string  `gorm:"not null"` // reasoner or skill
+	Mode         string  `gorm:"not null"` // sync or async
+
+	Status       Status `gorm:"not null"`
+	StatusReason *string
+	AvailableAt  int64 `gorm:"not null"`
+	Attempt      int   `gorm:"not null"` // attempts begun: the fencing token together with LeaseOwner
+	Failures     int   `gorm:"not null"` // attempts that failed and count against MaxAttempts
+	MaxAttempts  int   `gorm:"not null"`
+	Redeliveries int   `gorm:"not null"` // attempts lost with a replica of ours, counted apart
+	LeaseOwner   *string
+	InstanceID   *string // the node's instance that took the current attempt
+	RetryPolicy  *string // JSON of RetryPolicy, when the caller gave one
+	TimeoutMs    *int64
+	DeadlineAt   *int64
+
+	HasWebhook    bool    `gorm:"not null"`
+	Context       *string // JSON the caller wants echoed in its webhook
+	Trace         *string // W3C traceparent of the caller
+	CreatedAt     int64   `gorm:"not null;autoCreateTime:false"`
+	StartedAt     *int64
+	FinishedAt    *int64
+	ErrorCode     *string
+	ErrorCategory *string
+	ErrorMessage  *string
+	ErrorStatus   *int // the HTTP status the agent answered with, when it refused
+	Progress      *float64
+	ProgressNote  *string
+	InputBytes    int64 `gorm:"not null"`
+	ResultBytes   int64 `gorm:"not null"`
+}
+
+// Target is the name callers use: node.function.
+func (e *Execution) Target() string { return e.NodeID + "." + e.Function }
+
+// Workflow is the id of the run as its callers know it: their own, else the run id (ruling C9).
+func (e *Execution) Workflow() string {
+	if e.WorkflowID != nil {
+		return *e.WorkflowID
+	}
+	return e.RunID
+}
+
+// DurationMs is the time from start to end, nil while there is no end.
+func (e *Execution) DurationMs() *int64 {
+	if e.FinishedAt == nil {
+		return nil
+	}
+	from := e.CreatedAt
+	if e.StartedAt != nil {
+		from = *e.StartedAt
+	}
+	d := max(*e.FinishedAt-from, 0)
+	return &d
+}
+
+// PayloadKind tells the bodies of one execution apart.
+type PayloadKind int16
+
+// The bodies an execution may have.
+const (
+	PayloadInput PayloadKind = iota
+	PayloadResult
+	PayloadErrorDetails
+	PayloadPartial
+)
+
+// ExecutionPayload is one body, apart from the row so that lists never read it.
+type ExecutionPayload struct {
+	ExecutionID string      `gorm:"primaryKey"`
+	Kind        PayloadKind `gorm:"primaryKey;autoIncrement:false"`
+	Encoding    int16       `gorm:"not null"` // 0 as it came, 1 zstd
+	Body        []byte      `gorm:"not null"`
+}
+
+// RunAlias is a caller's own name (X-Workflow-ID) of a run.
+type RunAlias struct {
+	WorkflowID string `gorm:"primaryKey"`
+	RunID      string `gorm:"not null"`
+}
+
+// IdempotencyKey remembers which execution a key was answered with. Scope is route and principal, so that keys of two callers never meet.
+type IdempotencyKey struct {
+	Scope       string `gorm:"primaryKey"`
+	Key         string `gorm:"primaryKey"`
+	BodyHash    string `gorm:"not null"`
+	ExecutionID string `gorm:"not null"`
+	CreatedAt   int64  `gorm:"not null;autoCreateTime:false"`
+}
+
+// Event is something that happened, written in the transaction that made it happen and never changed.
+type Event struct {
+	ID          int64   `gorm:"primaryKey"`
+	ExecutionID *string // nil for events of nodes
+	RunID       *string
+	NodeID      string  `gorm:"not null"`
+	Kind        string  `gorm:"not null"` // execution.<status>, execution.note, node.registered, …
+	Attempt     int     `gorm:"not null"`
+	At          int64   `gorm:"not null"`
+	Data        *string // small JSON: cause, reason, error
+}
+
+// Notice is something that an agent has to be told about an execution, delivered under a lease until it is acknowledged or given up.
+type Notice struct {
+	ID          string `gorm:"primaryKey"`
+	ExecutionID string `gorm:"not null"`
+	Kind        string `gorm:"not null"` // cancel
+	URL         string `gorm:"not null"`
+	Body        string `gorm:"not null"`
+	Lease       `gorm:"embedded"`
+	LastError   *string
+	CreatedAt   int64 `gorm:"not null;autoCreateTime:false"`
+}
