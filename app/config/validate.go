@@ -1,0 +1,164 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrInvalid is the root of everything Validate finds.
+var ErrInvalid = errors.New("the configuration cannot be used")
+
+// minPassphrase is the shortest secret_key, in characters, that is not 32 bytes in base64.
+const minPassphrase = 16
+
+// Validate names everything that is wrong, each in a sentence that says what to do.
+func (c Config) Validate() error {
+	found := slices.Concat(c.checkAddresses(), c.checkWords(), c.checkNumbers(), c.checkDurations(), c.checkSecrets(), c.checkHosts())
+	if len(found) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w:\n  %s", ErrInvalid, strings.Join(found, "\n  "))
+}
+
+func (c Config) checkAddresses() []string {
+	var found []string
+	if host, port, err := net.SplitHostPort(c.Listen); err != nil {
+		found = append(found, fmt.Sprintf("listen is %q: write an address and a port, as in 127.0.0.1:8080", c.Listen))
+	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		found = append(found, fmt.Sprintf("listen asks for port %q: a port is a number from 0 to 65535", port))
+	} else if strings.ContainsAny(host, "/ ") {
+		found = append(found, fmt.Sprintf("listen is %q: write an address and a port without http://", c.Listen))
+	}
+	if c.PublicURL != "" && !isOrigin(c.PublicURL) {
+		found = append(found, fmt.Sprintf("public_url is %q: write scheme and host, as in https://agents.example.org", c.PublicURL))
+	}
+	if c.DatabaseURL == "" && c.DataDir == "" {
+		found = append(found, "data_dir is empty: name a directory for the database, or set database_url")
+	}
+	if c.DatabaseURL != "" && !isPostgres(c.DatabaseURL) {
+		// The URL itself stays out of the message: it holds a password.
+		found = append(found, "database_url does not name a PostgreSQL: write postgres://user:password@host:5432/name")
+	}
+	for _, origin := range c.CORSOrigins {
+		if origin == "*" {
+			found = append(found, "cors_origins contains *: name the origins that may call the API one by one")
+		} else if !isOrigin(origin) {
+			found = append(found, fmt.Sprintf("cors_origins contains %q: write scheme and host, as in https://app.example.org", origin))
+		}
+	}
+	return found
+}
+
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil &&
+		strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.Fragment == ""
+}
+
+func isPostgres(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql")
+}
+
+func (c Config) checkWords() []string {
+	var found []string
+	for _, w := range []struct {
+		key, value string
+		allowed    []string
+	}{
+		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
+		{"log_format", c.LogFormat, []string{"auto", "json", "text"}},
+		{"unsigned_agents", c.UnsignedAgents, []string{"auto", "on", "off"}},
+	} {
+		if !slices.Contains(w.allowed, w.value) {
+			found = append(found, fmt.Sprintf("%s is %q: it can be %s", w.key, w.value, strings.Join(w.allowed, ", ")))
+		}
+	}
+	return found
+}
+
+func (c Config) checkNumbers() []string {
+	var found []string
+	for _, n := range []struct {
+		key        string
+		value      int
+		least, top int
+	}{
+		{"database_max_conns", c.DatabaseMaxConns, 2, 10_000},
+		{"body_limit", int(c.BodyLimit), 1 << 10, 1 << 30},
+		{"result_limit", int(c.ResultLimit), 1 << 10, 1 << 30},
+		{"workers", c.Workers, 1, 100_000},
+		{"queue_depth", c.QueueDepth, 1, 100_000_000},
+		{"node_depth", c.NodeDepth, 1, 100_000_000},
+		{"node_concurrency", c.NodeConcurrency, 0, 1_000_000},
+		{"webhook_max_attempts", c.WebhookMaxAttempts, 1, 100},
+		{"health_failures", c.HealthFailures, 1, 1000},
+	} {
+		if n.value < n.least || n.value > n.top {
+			found = append(found, fmt.Sprintf("%s is %d: it can be from %d to %d", n.key, n.value, n.least, n.top))
+		}
+	}
+	return found
+}
+
+func (c Config) checkDurations() []string {
+	var found []string
+	for _, d := range []struct {
+		key               string
+		value, least, top time.Duration
+	}{
+		{"shutdown_grace", c.ShutdownGrace, 0, time.Hour},
+		{"sync_timeout", c.SyncTimeout, time.Second, c.MaxTimeout},
+		{"max_timeout", c.MaxTimeout, time.Second, 10 * 365 * 24 * time.Hour},
+		{"lease_ttl", c.LeaseTTL, time.Second, 10 * time.Minute},
+		{"webhook_timeout", c.WebhookTimeout, 100 * time.Millisecond, 10 * time.Minute},
+		{"webhook_backoff", c.WebhookBackoff, time.Millisecond, c.WebhookMaxBackoff},
+		{"webhook_max_backoff", c.WebhookMaxBackoff, time.Millisecond, 24 * time.Hour},
+		{"health_check_interval", c.HealthCheckInterval, 100 * time.Millisecond, time.Hour},
+		{"health_check_timeout", c.HealthCheckTimeout, 10 * time.Millisecond, 10 * time.Minute},
+	} {
+		if d.value < d.least || d.value > d.top {
+			found = append(found, fmt.Sprintf("%s is %s: it can be from %s to %s", d.key, d.value, d.least, d.top))
+		}
+	}
+	return found
+}
+
+func (c Config) checkSecrets() []string {
+	if c.SecretKey == "" || len([]rune(c.SecretKey)) >= minPassphrase {
+		return nil
+	}
+	if raw, err := base64.StdEncoding.DecodeString(c.SecretKey); err == nil && len(raw) == 32 {
+		return nil
+	}
+	return []string{fmt.Sprintf("secret_key is too short: use `openssl rand -base64 32`, or a passphrase of %d characters or more", minPassphrase)}
+}
+
+// hostPattern is a host name, or *. before a suffix of one.
+var hostPattern = regexp.MustCompile(`^(\*\.)?[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?)*\.?$`)
+
+func (c Config) checkHosts() []string {
+	var found []string
+	for _, host := range c.WebhookAllowedHosts {
+		if _, err := netip.ParsePrefix(host); err == nil {
+			continue
+		}
+		if _, err := netip.ParseAddr(host); err == nil {
+			continue
+		}
+		if !hostPattern.MatchString(host) {
+			found = append(found, fmt.Sprintf(
+				"webhook_allowed_hosts contains %q: write a host, *.suffix, an address or a CIDR, without scheme and port", host))
+		}
+	}
+	return found
+}
