@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"strings"
 
@@ -46,9 +47,7 @@ func readFile(path string, required bool) (layer, []string, error) {
 	if err != nil {
 		return layer{}, nil, err
 	}
-	for key, value := range own {
-		protocol[key] = value
-	}
+	maps.Copy(protocol, own)
 	l.values = protocol
 	if _, ok := own["listen"]; ok {
 		l.port = "" // the server: part wins
@@ -138,7 +137,7 @@ func parseAll(path string, values map[string]any) (map[string]any, error) {
 
 // readSecret reads a secret from a file, as containers mount them. The newline that editors leave at the end is not part of it.
 func readSecret(origin, name string) (string, error) {
-	text, err := os.ReadFile(name) //nolint:gosec // the operator names the file
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return "", fmt.Errorf("%s: read the secret: %w", origin, err)
 	}

@@ -9,7 +9,6 @@ import (
 )
 
 func (p program) config() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Look at the settings"}
 	show := &cobra.Command{
 		Use:   "print",
 		Short: "Print the settings as the server would use them, secrets hidden",
@@ -29,6 +28,5 @@ func (p program) config() *cobra.Command {
 		},
 	}
 	config.AddFlags(show.Flags())
-	c.AddCommand(show)
-	return c
+	return group("config", "Look at the settings", show)
 }

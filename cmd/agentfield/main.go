@@ -78,6 +78,15 @@ func (p program) root() *cobra.Command {
 	return root
 }
 
+// group is a noun whose verbs are its children; alone it says nothing.
+func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, RunE: func(c *cobra.Command, _ []string) error {
+		return usageError{fmt.Errorf("%s needs a verb: `%s --help` lists them", c.CommandPath(), c.CommandPath())}
+	}}
+	c.AddCommand(verbs...)
+	return c
+}
+
 // noArguments makes a stray word a usage error: no verb so far takes one.
 func noArguments(c *cobra.Command) {
 	c.Args = func(c *cobra.Command, args []string) error {

@@ -20,7 +20,6 @@ import (
 )
 
 func (p program) migrate() *cobra.Command {
-	c := &cobra.Command{Use: "migrate", Short: "Look after the schema of the database"}
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Apply the migrations that are missing; the server does so too when it starts",
@@ -53,9 +52,8 @@ func (p program) migrate() *cobra.Command {
 	}
 	for _, verb := range []*cobra.Command{up, status} {
 		config.AddFlags(verb.Flags())
-		c.AddCommand(verb)
 	}
-	return c
+	return group("migrate", "Look after the schema of the database", up, status)
 }
 
 // applyMigrations opens the database as the server does, which migrates it.

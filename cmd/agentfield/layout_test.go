@@ -1,0 +1,153 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/agentfield/agentfield/"
+
+// rule says what the packages below from may import of this module, and which foreign modules they may not.
+type rule struct {
+	from   string
+	within []string // packages of this module, without its path; a trailing slash allows all below
+	not    []string // beginnings of foreign import paths
+}
+
+// rules is "who may import whom": cmd → app → api → views → models, and the concepts below app know only the store and the queue.
+func rules() []rule {
+	web := []string{"github.com/gofiber/", "github.com/valyala/", "github.com/a-h/templ"}
+	store := []string{"gorm.io/", "github.com/jackc/", "github.com/ncruces/", "database/sql"}
+	concept := func(name string, more ...string) rule {
+		within := append([]string{"models", "app/database", "app/lease", "app/event", "app/payload", "app/" + name}, more...)
+		return rule{from: "app/" + name, within: within, not: web}
+	}
+	return []rule{
+		{from: "models", within: []string{}, not: slices.Concat(web, store, []string{"net/http"})},
+		{from: "migrations", within: []string{}, not: web},
+		{from: "app/config", within: []string{}, not: slices.Concat(web, store)},
+		{from: "app/database", within: []string{"models", "migrations", "app/database"}, not: web},
+		{from: "app/payload", within: []string{"models", "app/database"}, not: web},
+		{from: "app/event", within: []string{"models", "app/database"}, not: web},
+		{from: "app/lease", within: []string{"models", "app/database", "app/event"}, not: web},
+		concept("execution"),
+		concept("node"),
+		concept("webhook", "app/execution"),
+		{from: "views", within: []string{"models", "views/", "static"}, not: slices.Concat(store, []string{"github.com/gofiber/"})},
+		{from: "static", within: []string{}, not: slices.Concat(store, web)},
+		{from: "sdk/go/agent", within: []string{}, not: slices.Concat(store, web)},
+	}
+}
+
+func TestWhoMayImportWhom(t *testing.T) {
+	imports := listImports(t, false)
+	for _, r := range rules() {
+		for pkg, imported := range imports {
+			if pkg != r.from && !strings.HasPrefix(pkg, r.from+"/") || owner(pkg) != r.from {
+				continue
+			}
+			for _, target := range imported {
+				if breaks(r, target) {
+					t.Errorf("%s imports %s, which it must not know", pkg, target)
+				}
+			}
+		}
+	}
+}
+
+// owner is the longest rule that covers a package, so that app/database/dbtest is judged as part of app/database.
+func owner(pkg string) string {
+	longest := ""
+	for _, r := range rules() {
+		if (pkg == r.from || strings.HasPrefix(pkg, r.from+"/")) && len(r.from) > len(longest) {
+			longest = r.from
+		}
+	}
+	return longest
+}
+
+func breaks(r rule, target string) bool {
+	local, ours := strings.CutPrefix(target, module)
+	if !ours {
+		return slices.ContainsFunc(r.not, func(prefix string) bool { return strings.HasPrefix(target, prefix) })
+	}
+	return !slices.ContainsFunc(r.within, func(allowed string) bool {
+		return local == allowed || strings.HasSuffix(allowed, "/") && strings.HasPrefix(local, allowed)
+	})
+}
+
+func TestHandlersAskServicesAndNotTheDatabase(t *testing.T) {
+	for _, target := range listImports(t, false)["api"] {
+		if strings.HasPrefix(target, "gorm.io/") || target == module+"app/database" || target == "database/sql" || target == module+"app" {
+			t.Errorf("api imports %s: a handler that wants a query is missing a service method", target)
+		}
+	}
+}
+
+func TestTheSDKUsesTheStandardLibraryOnly(t *testing.T) {
+	for _, target := range listImports(t, true)["sdk/go/agent"] {
+		if first, _, _ := strings.Cut(target, "/"); strings.Contains(first, ".") && target != module+"sdk/go/agent" {
+			t.Errorf("sdk/go/agent depends on %s: it uses the standard library only", target)
+		}
+	}
+}
+
+// TestTopLevel is the design card: these and no others, unless with a written reason.
+func TestTopLevel(t *testing.T) {
+	reasons := map[string]string{
+		"sdk":      "code that other people's programs import; it must not read as server internals",
+		"docs":     "guides and decisions, readable in the repository and in the binary",
+		"deploy":   "scripts and files that run the server and its checks",
+		"examples": "the demo agents, readable as a first program",
+	}
+	card := []string{"app", "views", "static", "models", "api", "cmd", "migrations"}
+	for _, name := range append(card, "go.mod", "package.json", "README.md") {
+		if _, err := os.Stat(path.Join("../..", name)); err != nil {
+			t.Errorf("%s of the design card is missing", name)
+		}
+	}
+	entries, err := os.ReadDir("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := []string{"bin", "node_modules", "agentfield-data"} // by the tools, ignored by git
+	for _, e := range entries {
+		known := slices.Contains(card, e.Name()) || slices.Contains(made, e.Name()) || reasons[e.Name()] != ""
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && !known {
+			t.Errorf("the folder %s is not on the design card and has no reason", e.Name())
+		}
+	}
+}
+
+func TestNoPackageIsADrawerForAnything(t *testing.T) {
+	for pkg := range listImports(t, false) {
+		if slices.Contains([]string{"util", "utils", "common", "helpers", "types", "core", "infrastructure"}, path.Base(pkg)) {
+			t.Errorf("%s says nothing about what is in it", pkg)
+		}
+	}
+}
+
+// listImports asks the go command for the imports of every package, tests left out: directly, or with everything below.
+func listImports(t *testing.T, deep bool) map[string][]string {
+	t.Helper()
+	format := `{{.ImportPath}} {{join .Imports " "}}`
+	if deep {
+		format = `{{.ImportPath}} {{join .Deps " "}}`
+	}
+	list := exec.CommandContext(t.Context(), "go", "list", "-f", format, "./...")
+	list.Dir = "../.."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	imports := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		imports[strings.TrimPrefix(words[0], module)] = words[1:]
+	}
+	return imports
+}
