@@ -115,11 +115,12 @@ type Event struct {
 
 // Notice is something that an agent has to be told about an execution, delivered under a lease until it is acknowledged or given up.
 type Notice struct {
-	ID          string `gorm:"primaryKey"`
-	ExecutionID string `gorm:"not null"`
-	Kind        string `gorm:"not null"` // cancel
-	URL         string `gorm:"not null"`
-	Body        string `gorm:"not null"`
+	ID          string  `gorm:"primaryKey"`
+	ExecutionID string  `gorm:"not null"`
+	Kind        string  `gorm:"not null"` // cancel
+	NodeID      string  `gorm:"not null"`
+	InstanceID  *string // nil: not known which instance has the call, so all of the node are told
+	Body        string  `gorm:"not null"`
 	Lease       `gorm:"embedded"`
 	LastError   *string
 	CreatedAt   int64 `gorm:"not null;autoCreateTime:false"`

@@ -329,4 +329,6 @@ func (r liteRows) Close() { _ = r.Rows.Close() }
 func numbered(query string) string { return strings.ReplaceAll(query, "$", "?") }
 
 // IsBusy reports whether the store refused for lack of room, which a client should answer by trying again.
-func IsBusy(err error) bool { return errors.Is(err, ErrBusy) || errors.Is(err, context.DeadlineExceeded) }
+func IsBusy(err error) bool {
+	return errors.Is(err, ErrBusy) || errors.Is(err, context.DeadlineExceeded)
+}

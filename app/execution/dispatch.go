@@ -1,0 +1,232 @@
+package execution
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/app/lease"
+	"github.com/agentfield/agentfield/models"
+)
+
+// Why a call was given up from our side. Neither is a failure of the agent.
+var (
+	errEnded       = errors.New("the execution has ended in another way")
+	errInterrupted = errors.New("this replica is shutting down")
+)
+
+// claimed is an execution that this replica works on in one attempt.
+type claimed struct {
+	*models.Execution
+	owner string
+	term  *lease.Term
+	input []byte
+}
+
+// claim takes up to n due executions and reads their input.
+func (s *Service) claim(ctx context.Context, n int) ([]*claimed, error) {
+	term := s.Replica.Term()
+	rows, err := s.claimRows(ctx, n, term.ID)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	inputs, err := s.inputs(ctx, rows)
+	if err != nil {
+		// The rows are ours and will be read again when their call begins.
+		s.Log.Warn("cannot read the inputs of claimed executions at once; reading them one by one", "error", err)
+	}
+	work := make([]*claimed, len(rows))
+	for i, row := range rows {
+		work[i] = &claimed{Execution: row, owner: term.ID, term: term, input: inputs[row.ID]}
+	}
+	return work, nil
+}
+
+func (s *Service) nextDue(ctx context.Context) (time.Duration, bool, error) {
+	var at *int64
+	now := s.DB.NowMs()
+	err := s.DB.QueryRow(ctx, `SELECT min(available_at) FROM executions WHERE status = 'queued' AND available_at > $1`, []any{now}, &at)
+	if err != nil || at == nil {
+		return 0, false, err
+	}
+	return time.Duration(*at-now) * time.Millisecond, true, nil
+}
+
+// run calls the agent and settles what came of it. ctx ends when this replica stops waiting for calls.
+func (s *Service) run(ctx context.Context, c *claimed) {
+	callCtx, done := s.inFlight.begin(ctx, c)
+	out := s.call(callCtx, c)
+	done()
+	if err := s.settle(c, out); err != nil {
+		s.Log.Error("cannot record the outcome of a call; its lease will pass on", "execution_id", c.ID, "attempt", c.Attempt, "error", err)
+	}
+}
+
+// settle records the outcome of a call. That the row is no longer ours is an ordinary answer: its present owner records its own.
+func (s *Service) settle(c *claimed, out result) error {
+	if errors.Is(out.givenUp, errEnded) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if out.accepted {
+		ours, err := s.release(ctx, c, out.instance)
+		if err == nil && !ours {
+			s.counters.fenced.Add(1)
+		}
+		return err
+	}
+	m := s.settlement(c, out)
+	var ours bool
+	err := retryBusy(ctx, func() (err error) {
+		ours, err = s.transition(ctx, m)
+		return err
+	})
+	if err != nil || ours {
+		return err
+	}
+	s.counters.fenced.Add(1)
+	return s.keepLate(ctx, c.Execution, out)
+}
+
+// retryBusy tries again while the store is away or saturated: an outcome in hand is worth waiting for. The lease bounds it.
+func retryBusy(ctx context.Context, f func() error) error {
+	backoff := lease.Backoff{First: 20 * time.Millisecond, Max: 2 * time.Second}
+	for n := 1; ; n++ {
+		err := f()
+		if err == nil || errors.Is(err, errIllegalMove) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(backoff.Delay(n)):
+		}
+	}
+}
+
+// settlement decides which transition follows from an outcome.
+func (s *Service) settlement(c *claimed, out result) *move {
+	m := &move{id: c.ID, from: []models.Status{models.Running}, attempt: c.Attempt, owner: c.owner, instance: optional(out.instance)}
+	policy := parsePolicy(c.RetryPolicy)
+	switch {
+	case out.givenUp != nil:
+		s.interrupted(m, c, policy)
+	case out.failure == nil:
+		m.to, m.result = models.Succeeded, s.newBody(out.body)
+	case out.failure.code == "agent_timeout":
+		m.to, m.failure, m.reason = models.Timeout, out.failure, "agent_timeout"
+	case out.failure.code == codeNoInstance && c.Mode == "async":
+		m.to, m.giveBack, m.reason, m.after = models.Queued, 1, "no healthy instance of "+c.NodeID, time.Second
+	case policy.retries(out.failure.class, c.Failures+1):
+		delay := policy.delay(c.Failures + 1)
+		m.to, m.failures, m.after, m.failure, m.kind = models.Queued, 1, delay, out.failure, event.KindAttemptFailed
+		m.reason = fmt.Sprintf("attempt %d failed: %s", c.Attempt, cut(out.failure.message, 200))
+		m.data = map[string]any{"next_attempt_in_ms": delay.Milliseconds()}
+	default:
+		m.to, m.failures, m.failure, m.reason, m.details = models.Failed, 1, out.failure, out.failure.category, s.newBody(out.details)
+	}
+	return m
+}
+
+// interrupted puts a call back that only our own end has interrupted: with the same id and a higher attempt the agent can join the two.
+func (s *Service) interrupted(m *move, c *claimed, policy RetryPolicy) {
+	m.redeliveries = 1
+	if !policy.survivesReplicaLoss() || c.Redeliveries >= s.MaxRedeliveries {
+		m.to, m.failure, m.reason = models.Failed, replicaLost, "replica_lost"
+		return
+	}
+	m.to, m.kind, m.reason = models.Queued, event.KindRedelivered, "the control plane was restarted during the call"
+}
+
+var replicaLost = &failure{
+	code: "replica_lost", category: "internal_error",
+	message: "the control plane was lost during the call, and the request asked not to repeat it (or it was lost too often)",
+}
+
+// keepLate keeps a result that came after the end in the event log; it changes nothing.
+func (s *Service) keepLate(ctx context.Context, e *models.Execution, out result) error {
+	data := map[string]any{"source": "call"}
+	if out.failure != nil {
+		data["error"] = cut(out.failure.message, 1024)
+	} else {
+		data["result"] = cut(string(out.body), 4096)
+	}
+	return s.appendEvent(ctx, e, event.KindLateReport, data)
+}
+
+// inFlight are the calls this replica has open.
+type inFlight struct {
+	mu    sync.Mutex
+	calls map[string]*openCall
+}
+
+type openCall struct {
+	attempt  int
+	instance string
+	cancel   context.CancelCauseFunc
+}
+
+func (f *inFlight) begin(ctx context.Context, c *claimed) (callCtx context.Context, done func()) {
+	callCtx, cancel := context.WithCancelCause(ctx)
+	stopTerm := context.AfterFunc(c.term.Context(), func() { cancel(errEnded) })
+	open := &openCall{attempt: c.Attempt, cancel: cancel}
+	f.mu.Lock()
+	if f.calls == nil {
+		f.calls = map[string]*openCall{}
+	}
+	f.calls[c.ID] = open
+	f.mu.Unlock()
+	return callCtx, func() {
+		stopTerm()
+		cancel(nil)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.calls[c.ID] == open {
+			delete(f.calls, c.ID)
+		}
+	}
+}
+
+// at notes which instance has the call, for a cancel notice.
+func (f *inFlight) at(id, instance string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if open := f.calls[id]; open != nil {
+		open.instance = instance
+	}
+}
+
+func (f *inFlight) instance(id string) *string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if open := f.calls[id]; open != nil && open.instance != "" {
+		return &open.instance
+	}
+	return nil
+}
+
+func (f *inFlight) stop(id string, _ int, cause error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if open := f.calls[id]; open != nil {
+		open.cancel(cause)
+	}
+}
+
+func (f *inFlight) interruptAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, open := range f.calls {
+		open.cancel(errInterrupted)
+	}
+}
+
+func (f *inFlight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.calls)
+}

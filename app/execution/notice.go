@@ -1,0 +1,110 @@
+package execution
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/app/lease"
+	"github.com/agentfield/agentfield/models"
+)
+
+const noticeTimeout = 5 * time.Second
+
+// tell delivers one notice to the agent (wire.md 4.4) and settles it: delivered, tried again later, or given up and kept in the history.
+func (s *Service) tell(ctx context.Context, c lease.Claimed) {
+	n, err := s.readNotice(ctx, c.ID)
+	if err != nil {
+		s.Log.Error("cannot read a notice", "notice_id", c.ID, "error", err)
+		return // the lease passes on
+	}
+	said, sendErr := s.sendNotice(ctx, n)
+	status, at := "delivered", s.DB.NowMs()
+	data := map[string]any{"notice": n.Kind, "outcome": said}
+	if sendErr != nil {
+		data["outcome"], data["error"] = "not delivered", plain(sendErr)
+		status = "failed"
+		if c.Attempt < c.MaxAttempts {
+			status, at = "queued", at+lease.Backoff{First: time.Second}.Delay(c.Attempt).Milliseconds()
+		}
+	}
+	if err := s.settleNotice(ctx, c, n, status, at, data); err != nil {
+		s.Log.Error("cannot record a notice", "execution_id", n.ExecutionID, "error", err)
+	}
+}
+
+func (s *Service) readNotice(ctx context.Context, id string) (*models.Notice, error) {
+	n := &models.Notice{ID: id}
+	err := s.DB.QueryRow(ctx, "SELECT execution_id, kind, node_id, instance_id, body FROM notices WHERE id = $1", []any{id},
+		&n.ExecutionID, &n.Kind, &n.NodeID, &n.InstanceID, &n.Body)
+	return n, err
+}
+
+// sendNotice posts it to the instance that has the call, or to all of the node. One that knows the execution, or says that it does not,
+// has been told.
+func (s *Service) sendNotice(ctx context.Context, n *models.Notice) (string, error) {
+	addresses, err := s.Nodes.Addresses(ctx, n.NodeID, n.InstanceID)
+	if err != nil {
+		return "", err
+	}
+	if len(addresses) == 0 {
+		return "the node has no address any more", nil
+	}
+	said := ""
+	var failures error
+	for _, base := range addresses {
+		status, err := s.postNotice(ctx, base, n)
+		if err != nil {
+			failures = errors.Join(failures, err)
+			continue
+		}
+		said = fmt.Sprintf("the agent answered %d", status)
+	}
+	if said != "" {
+		return said, nil
+	}
+	return "", failures
+}
+
+func (s *Service) postNotice(ctx context.Context, base string, n *models.Notice) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/_internal/executions/"+n.ExecutionID+"/"+n.Kind, bytes.NewReader([]byte(n.Body)))
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-Execution-ID", n.ExecutionID)
+	request.Header.Set("X-AgentField-Source", "cancel-dispatcher")
+	if s.InternalToken != "" {
+		request.Header.Set("Authorization", "Bearer "+s.InternalToken)
+	}
+	response, err := s.Client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
+	if response.StatusCode >= 500 {
+		return 0, fmt.Errorf("the agent answered %d", response.StatusCode)
+	}
+	return response.StatusCode, nil
+}
+
+func (s *Service) settleNotice(ctx context.Context, c lease.Claimed, n *models.Notice, status string, at int64, data map[string]any) error {
+	return s.DB.Tx(ctx, func(tx *database.Tx) error {
+		ours, err := s.notices.Settle(ctx, tx, c, status, at)
+		if err != nil || !ours || status == "queued" {
+			return err
+		}
+		return s.Events.Append(ctx, tx, &models.Event{
+			ExecutionID: &n.ExecutionID, NodeID: n.NodeID, Kind: event.KindNotice, At: s.DB.NowMs(), Data: asJSON(data),
+		})
+	})
+}

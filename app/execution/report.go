@@ -1,0 +1,255 @@
+package execution
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/models"
+)
+
+// Report is what an agent says about an execution it was given (wire.md 3.9).
+type Report struct {
+	Token    string // X-Execution-Token; may be empty where unsigned agents are accepted
+	Status   models.Status
+	Reason   string
+	Result   []byte // any JSON; nil when absent
+	Error    string
+	Details  []byte // JSON
+	Progress *float64
+	Message  string // of the progress
+}
+
+// ErrTerminalConflict says that the execution has ended otherwise than the report claims. Nothing was changed; the report is kept.
+var ErrTerminalConflict = errors.New("the execution has already ended in another status; the report was kept in its event log")
+
+// Report applies what an agent says. Terminal statuses stay as they are: the same word again is answered with the record, another one
+// with ErrTerminalConflict if the report carries a token, and with the record if it does not, because published SDKs repeat every
+// refusal (wire.md B26).
+func (s *Service) Report(ctx context.Context, id string, r Report) (Finished, error) {
+	attempt, err := s.attemptOf(id, r.Token)
+	if err != nil {
+		return Finished{}, err
+	}
+	row, err := s.Row(ctx, id)
+	if err != nil {
+		return Finished{}, err
+	}
+	if attempt > 0 && attempt < row.Attempt && !row.Status.Terminal() {
+		return Finished{}, ErrStaleAttempt
+	}
+	if r.Progress != nil || r.Message != "" {
+		if _, err := s.setProgress(ctx, id, r.Progress, r.Message, nil); err != nil {
+			return Finished{}, err
+		}
+	}
+	if row.Status.Terminal() {
+		return s.lateReport(ctx, row, r)
+	}
+	if r.Status == row.Status {
+		return s.Get(ctx, id)
+	}
+	m, err := s.reported(row, r, attempt)
+	if err != nil {
+		return Finished{}, err
+	}
+	ours, err := s.transition(ctx, m)
+	if err != nil {
+		return Finished{}, err
+	}
+	if !ours { // somebody was faster: judge again by what is on record now
+		if row, err = s.Row(ctx, id); err != nil {
+			return Finished{}, err
+		}
+		if row.Status.Terminal() {
+			return s.lateReport(ctx, row, r)
+		}
+		return Finished{}, &StateError{ID: id, Status: row.Status, Wanted: string(r.Status)}
+	}
+	if m.to.Terminal() {
+		s.inFlight.stop(id, row.Attempt, errEnded)
+	}
+	return s.Get(ctx, id)
+}
+
+// reported decides which transition a report asks for.
+func (s *Service) reported(row *models.Execution, r Report, attempt int) (*move, error) {
+	m := &move{id: row.ID, from: []models.Status{row.Status}, to: r.Status, attempt: attempt, reason: r.Reason, data: map[string]any{"source": "report"}}
+	// An attempt that was put back after a crash of ours may still end by itself: its report is as good as an answer.
+	if row.Status == models.Queued && row.Attempt > 0 && r.Status.Terminal() {
+		return m.viaRunning(s, row, r)
+	}
+	if !row.Status.CanBecome(r.Status) || r.Status == models.Queued || r.Status == models.Pending || r.Status == models.Paused {
+		return nil, &StateError{ID: row.ID, Status: row.Status, Wanted: string(r.Status)}
+	}
+	return m, s.fill(m, row, r)
+}
+
+// viaRunning lets a report end an execution that waits for its redelivery.
+func (m *move) viaRunning(s *Service, row *models.Execution, r Report) (*move, error) {
+	if !models.Running.CanBecome(r.Status) {
+		return nil, &StateError{ID: row.ID, Status: row.Status, Wanted: string(r.Status)}
+	}
+	m.resumed = true
+	return m, s.fill(m, row, r)
+}
+
+func (s *Service) fill(m *move, row *models.Execution, r Report) error {
+	switch r.Status {
+	case models.Succeeded:
+		result := r.Result
+		if result == nil {
+			result = []byte("null")
+		}
+		m.result = s.newBody(result)
+	case models.Failed:
+		return s.fillFailure(m, row, r)
+	case models.Timeout:
+		m.failure = &failure{code: "agent_timeout", category: "agent_timeout", message: orElse(r.Error, "the agent reported a time-out")}
+	case models.Cancelled:
+		m.reason = orElse(r.Reason, "cancelled by the agent")
+	case models.Pending, models.Queued, models.Running, models.Waiting, models.Paused:
+	}
+	return nil
+}
+
+// fillFailure ends the execution, or puts it back for another attempt if its policy says so.
+func (s *Service) fillFailure(m *move, row *models.Execution, r Report) error {
+	m.failure = &failure{code: "agent_error", category: "agent_error", message: cut(clean([]byte(orElse(r.Error, orElse(r.Reason, "the agent reported a failure")))), 4096), class: onError}
+	m.failures = 1
+	policy := parsePolicy(row.RetryPolicy)
+	if row.Status == models.Running && policy.retries(onError, row.Failures+1) {
+		m.to, m.after, m.kind = models.Queued, policy.delay(row.Failures+1), event.KindAttemptFailed
+		m.reason = fmt.Sprintf("attempt %d failed: %s", row.Attempt, cut(m.failure.message, 200))
+		return nil
+	}
+	m.details = s.newBody(r.Details)
+	if m.reason == "" {
+		m.reason = "agent_error"
+	}
+	return nil
+}
+
+func orElse(text, other string) string {
+	if text != "" {
+		return text
+	}
+	return other
+}
+
+// lateReport keeps what came after the end.
+func (s *Service) lateReport(ctx context.Context, row *models.Execution, r Report) (Finished, error) {
+	data := map[string]any{"source": "report", "status": string(r.Status)}
+	if r.Error != "" {
+		data["error"] = cut(r.Error, 1024)
+	}
+	if r.Result != nil {
+		data["result"] = cut(string(r.Result), 4096)
+	}
+	if err := s.appendEvent(ctx, row, event.KindLateReport, data); err != nil {
+		return Finished{}, err
+	}
+	if r.Status != row.Status && r.Token != "" && r.Status.Terminal() {
+		return Finished{Row: row}, ErrTerminalConflict
+	}
+	return s.Get(ctx, row.ID)
+}
+
+// Progress stores how far an execution is: a fraction from 0 to 1, a sentence, and a partial result if there is one. The last one counts.
+func (s *Service) Progress(ctx context.Context, id, token string, fraction *float64, message string, partial []byte) (*models.Execution, error) {
+	if _, err := s.attemptOf(id, token); err != nil {
+		return nil, err
+	}
+	ours, err := s.setProgress(ctx, id, fraction, message, partial)
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.Row(ctx, id)
+	if err == nil && !ours {
+		return nil, &StateError{ID: id, Status: row.Status, Wanted: "further along"}
+	}
+	return row, err
+}
+
+func (s *Service) setProgress(ctx context.Context, id string, fraction *float64, message string, partial []byte) (bool, error) {
+	stored := s.newBody(partial)
+	ours := false
+	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
+		ours = false
+		e := &models.Event{ExecutionID: &id, Kind: event.KindProgress, At: s.DB.NowMs()}
+		var run string
+		err := tx.QueryRow(ctx, setProgress, []any{fraction, optional(message), id}, &run, &e.NodeID, &e.Attempt)
+		if errors.Is(err, database.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		ours, e.RunID = true, &run
+		data := map[string]any{}
+		if fraction != nil {
+			data["progress"] = *fraction
+		}
+		if message != "" {
+			data["message"] = message
+		}
+		e.Data = asJSON(data)
+		if stored != nil {
+			if err := storePayloads(ctx, tx, []storedPayload{{id, models.PayloadPartial, stored}}); err != nil {
+				return err
+			}
+		}
+		return s.Events.Append(ctx, tx, e)
+	})
+	if err != nil {
+		return false, fmt.Errorf("store the progress of %s: %w", id, err)
+	}
+	return ours, nil
+}
+
+// maxNotes bounds what one execution may note; beyond it Note answers ErrTooManyNotes.
+const maxNotes = 5000
+
+// ErrTooManyNotes says that the execution has as many notes as are kept.
+var ErrTooManyNotes = fmt.Errorf("an execution keeps at most %d notes and progress reports", maxNotes)
+
+// Note appends a remark of the agent to the execution's history.
+func (s *Service) Note(ctx context.Context, id, token, message string, tags []string) (*models.Event, error) {
+	if _, err := s.attemptOf(id, token); err != nil {
+		return nil, err
+	}
+	row, err := s.Row(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var n int
+	err = s.DB.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM events WHERE execution_id = $1 LIMIT $2) n", []any{id, maxNotes}, &n)
+	if err != nil {
+		return nil, fmt.Errorf("count the notes of %s: %w", id, err)
+	}
+	if n >= maxNotes {
+		return nil, ErrTooManyNotes
+	}
+	data := map[string]any{"message": message}
+	if len(tags) > 0 {
+		data["tags"] = tags
+	}
+	e := s.eventOf(row, event.KindNote, data)
+	return e, s.append(ctx, e)
+}
+
+func (s *Service) appendEvent(ctx context.Context, row *models.Execution, kind string, data map[string]any) error {
+	return s.append(ctx, s.eventOf(row, kind, data))
+}
+
+func (s *Service) eventOf(row *models.Execution, kind string, data map[string]any) *models.Event {
+	return &models.Event{
+		ExecutionID: &row.ID, RunID: &row.RunID, NodeID: row.NodeID, Kind: kind, Attempt: row.Attempt, At: s.DB.NowMs(), Data: asJSON(data),
+	}
+}
+
+func (s *Service) append(ctx context.Context, e *models.Event) error {
+	return s.DB.Tx(ctx, func(tx *database.Tx) error { return s.Events.Append(ctx, tx, e) })
+}

@@ -1,0 +1,358 @@
+package execution
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/models"
+)
+
+// Submission is a call somebody wants made. Ids are opaque text that the API has checked for length.
+type Submission struct {
+	ID         string // from NewID
+	NodeID     string
+	Function   string
+	Input      []byte // a JSON object, stored and sent as these bytes
+	Context    []byte // any JSON, echoed in the webhook
+	RunID      string
+	WorkflowID string
+	ParentID   string
+	SessionID  string
+	ActorID    string
+	Caller     string // the node that calls, when an agent does
+	Trace      string // traceparent
+	Timeout    time.Duration
+	Retry      RetryPolicy
+	Webhook    *models.WebhookRegistration
+	Key        *models.IdempotencyKey // Scope, Key and BodyHash
+}
+
+// Started is what a submission led to. Replayed says that an earlier request with the same Idempotency-Key is answered instead.
+type Started struct {
+	Row      *models.Execution
+	Replayed bool
+}
+
+// submission is one on its way into the store.
+type submission struct {
+	row      *models.Execution
+	workflow string // a caller's name of the run whose run id has to be found
+	input    *body
+	webhook  *models.WebhookRegistration
+	key      *models.IdempotencyKey
+	watched  bool // the queue may be nearly full: count before inserting
+
+	replay  string // id of the execution that has the idempotency key already
+	refused error
+}
+
+// Submit writes an execution down for a worker to take. It returns after the commit, or an error with nothing written: the node's
+// lookup errors, the function's input error, *QueueFullError, ErrDraining, ErrIdempotencyKey, database.ErrBusy.
+func (s *Service) Submit(ctx context.Context, sub Submission) (Started, error) {
+	item, err := s.prepare(ctx, sub, "async")
+	if err != nil {
+		return Started{}, err
+	}
+	if !s.Nodes.Usable(sub.NodeID) {
+		item.row.Status = models.Pending
+	}
+	return s.submit(ctx, item)
+}
+
+func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*submission, error) {
+	if s.Draining() {
+		return nil, ErrDraining
+	}
+	f, err := s.Nodes.Lookup(ctx, sub.NodeID, sub.Function)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Validate(sub.Input); err != nil {
+		return nil, err
+	}
+	now := s.DB.NowMs()
+	row := &models.Execution{
+		ID: sub.ID, RunID: sub.RunID, WorkflowID: optional(sub.WorkflowID), ParentID: optional(sub.ParentID), SessionID: optional(sub.SessionID),
+		ActorID: optional(sub.ActorID), Caller: optional(sub.Caller), NodeID: f.NodeID, Function: f.Name, FunctionKind: f.Kind, Mode: mode,
+		Status: models.Queued, AvailableAt: now, MaxAttempts: sub.Retry.attempts(), HasWebhook: sub.Webhook != nil, Trace: optional(sub.Trace),
+		CreatedAt: now, InputBytes: int64(len(sub.Input)),
+	}
+	if len(sub.Context) > 0 {
+		row.Context = optional(string(sub.Context))
+	}
+	if policy := asPolicy(sub.Retry); policy != nil {
+		row.RetryPolicy = policy
+	}
+	if sub.Timeout > 0 {
+		ms := sub.Timeout.Milliseconds()
+		deadline := now + ms
+		row.TimeoutMs, row.DeadlineAt = &ms, &deadline
+	}
+	item := &submission{row: row, input: s.newBody(sub.Input), webhook: sub.Webhook, key: sub.Key}
+	return item, s.placeInRun(ctx, item, sub)
+}
+
+// placeInRun decides which run the execution belongs to (ruling C9): X-Run-ID first, then X-Workflow-ID, then the parent's run, else a
+// run of its own.
+func (s *Service) placeInRun(ctx context.Context, item *submission, sub Submission) error {
+	row := item.row
+	switch {
+	case sub.RunID != "":
+		row.RunID = sub.RunID
+		if sub.WorkflowID == sub.RunID {
+			row.WorkflowID = nil
+		}
+	case sub.WorkflowID != "":
+		return s.runOfWorkflow(ctx, item, sub.WorkflowID)
+	case sub.ParentID != "":
+		err := s.DB.QueryRow(ctx, "SELECT run_id, workflow_id FROM executions WHERE id = $1", []any{sub.ParentID}, &row.RunID, &row.WorkflowID)
+		if err != nil && !errors.Is(err, database.ErrNoRows) {
+			return fmt.Errorf("read the parent of an execution: %w", err)
+		}
+	}
+	if row.RunID == "" {
+		row.RunID = newID("run_")
+	}
+	return nil
+}
+
+// runOfWorkflow finds the run a caller means by its own name. The name may also be a run id, since agents pass on what they were given.
+func (s *Service) runOfWorkflow(ctx context.Context, item *submission, workflow string) error {
+	run, err := s.resolveRun(ctx, workflow)
+	if err != nil {
+		return err
+	}
+	if run == "" {
+		item.workflow = workflow
+		run = newID("run_")
+	}
+	item.row.RunID = run
+	if run == workflow {
+		item.row.WorkflowID = nil
+	}
+	return nil
+}
+
+// resolveRun returns the run id behind a run id or a caller's workflow id, "" when neither is known.
+func (s *Service) resolveRun(ctx context.Context, id string) (string, error) {
+	var run string
+	err := s.DB.QueryRow(ctx, `SELECT run_id FROM run_aliases WHERE workflow_id = $1
+		UNION ALL SELECT run_id FROM executions WHERE run_id = $1 LIMIT 1`, []any{id}, &run)
+	if errors.Is(err, database.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("resolve the run %q: %w", id, err)
+	}
+	return run, nil
+}
+
+// submit commits the row and wakes a worker.
+func (s *Service) submit(ctx context.Context, item *submission) (Started, error) {
+	waits := item.row.Status != models.Running
+	if waits {
+		watched, err := s.gauge.admit(item.row.NodeID)
+		if err != nil {
+			return Started{}, err
+		}
+		item.watched = watched
+	}
+	if err := s.submits.Do(ctx, item); err != nil {
+		return Started{}, err
+	}
+	switch {
+	case item.refused != nil:
+		return Started{}, item.refused
+	case item.replay != "":
+		row, err := s.Row(ctx, item.replay)
+		return Started{Row: row, Replayed: true}, err
+	}
+	s.counters.submitted(item.row)
+	if waits {
+		s.worker.Wake()
+	}
+	return Started{Row: item.row}, nil
+}
+
+// insert writes a batch of submissions; it is the apply function of the group. What may not be written says so in the item.
+func (s *Service) insert(ctx context.Context, tx *database.Tx, items []*submission) error {
+	if err := s.admit(ctx, tx, items); err != nil {
+		return err
+	}
+	accepted := make([]*submission, 0, len(items))
+	for _, it := range items {
+		it.replay = ""
+		if it.refused != nil {
+			continue
+		}
+		fresh, err := takeKey(ctx, tx, it)
+		if err != nil {
+			return err
+		}
+		if !fresh {
+			continue
+		}
+		if err := nameRun(ctx, tx, it); err != nil {
+			return err
+		}
+		accepted = append(accepted, it)
+	}
+	if len(accepted) == 0 {
+		return nil
+	}
+	if err := insertRows(ctx, tx, accepted); err != nil {
+		return fmt.Errorf("insert executions: %w", err)
+	}
+	return s.recordSubmissions(ctx, tx, accepted)
+}
+
+// admit counts exactly where the gauge said that a queue may be full.
+func (s *Service) admit(ctx context.Context, tx *database.Tx, items []*submission) error {
+	room := map[string]int{}
+	for _, it := range items {
+		it.refused = nil
+		if !it.watched {
+			continue
+		}
+		node := it.row.NodeID
+		if _, counted := room[node]; !counted {
+			left, err := s.gauge.count(ctx, tx, node)
+			if err != nil {
+				return err
+			}
+			room[node] = left
+		}
+		room[node]--
+		if room[node] < 0 {
+			it.refused = s.gauge.full(node)
+		}
+	}
+	return nil
+}
+
+// takeKey claims the idempotency key. It reports false when another request has it.
+func takeKey(ctx context.Context, tx *database.Tx, it *submission) (bool, error) {
+	k := it.key
+	if k == nil {
+		return true, nil
+	}
+	n, err := tx.Exec(ctx, `INSERT INTO idempotency_keys (scope, key, body_hash, execution_id, created_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (scope, key) DO NOTHING`, k.Scope, k.Key, k.BodyHash, it.row.ID, it.row.CreatedAt)
+	if err != nil {
+		return false, fmt.Errorf("take the idempotency key: %w", err)
+	}
+	if n == 1 {
+		return true, nil
+	}
+	var hash, id string
+	err = tx.QueryRow(ctx, "SELECT body_hash, execution_id FROM idempotency_keys WHERE scope = $1 AND key = $2", []any{k.Scope, k.Key}, &hash, &id)
+	if err != nil {
+		return false, fmt.Errorf("read the idempotency key: %w", err)
+	}
+	switch {
+	case id == it.row.ID: // our own, from a commit whose answer was lost
+		return true, nil
+	case hash != k.BodyHash:
+		it.refused = ErrIdempotencyKey
+	default:
+		it.replay = id
+	}
+	return false, nil
+}
+
+// nameRun stores the caller's name of a new run, or takes the run id that somebody else has given that name meanwhile.
+func nameRun(ctx context.Context, tx *database.Tx, it *submission) error {
+	if it.workflow == "" {
+		return nil
+	}
+	err := tx.QueryRow(ctx, `INSERT INTO run_aliases (workflow_id, run_id) VALUES ($1, $2)
+		ON CONFLICT (workflow_id) DO UPDATE SET workflow_id = excluded.workflow_id RETURNING run_id`, []any{it.workflow, it.row.RunID}, &it.row.RunID)
+	if err != nil {
+		return fmt.Errorf("name the run: %w", err)
+	}
+	return nil
+}
+
+const insertedColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
+	available_at, attempt, failures, max_attempts, redeliveries, lease_owner, retry_policy, timeout_ms, deadline_at, has_webhook, context, trace,
+	created_at, started_at, input_bytes, result_bytes`
+
+const insertRow = `INSERT INTO executions (` + insertedColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15, 0, $16,
+	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0) ON CONFLICT (id) DO NOTHING`
+
+const insertBatch = `INSERT INTO executions (` + insertedColumns + `)
+	SELECT id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, 0, attempts, 0, owner, retry,
+		timeout, deadline, webhook, context, trace, created, started, bytes, 0
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+		$12::text[], $13::bigint[], $14::int[], $15::int[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bool[], $21::text[], $22::text[],
+		$23::bigint[], $24::bigint[])
+	AS v(id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, attempts, owner, retry, timeout,
+		deadline, webhook, context, trace, started, bytes)
+	ON CONFLICT (id) DO NOTHING`
+
+func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error {
+	if tx.Postgres() {
+		return insertRowBatch(ctx, tx, items)
+	}
+	for _, it := range items {
+		r := it.row
+		_, err := tx.Exec(ctx, insertRow, r.ID, r.RunID, r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller, r.NodeID, r.Function, r.FunctionKind,
+			r.Mode, string(r.Status), r.CreatedAt, r.Attempt, r.MaxAttempts, r.LeaseOwner, r.RetryPolicy, r.TimeoutMs, r.DeadlineAt, r.HasWebhook, r.Context,
+			r.Trace, r.StartedAt, r.InputBytes)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) error {
+	n := len(items)
+	text := func() []string { return make([]string, n) }
+	maybe := func() []*string { return make([]*string, n) }
+	ids, runs, nodes, functions, kinds, modes, statuses := text(), text(), text(), text(), text(), text(), text()
+	workflows, parents, sessions, actors, callers, owners, retries, contexts, traces := maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe()
+	created, sizes := make([]int64, n), make([]int64, n)
+	attempt, attempts := make([]int, n), make([]int, n)
+	timeouts, deadlines, starts := make([]*int64, n), make([]*int64, n), make([]*int64, n)
+	webhooks := make([]bool, n)
+	for i, it := range items {
+		r := it.row
+		ids[i], runs[i], nodes[i], functions[i], kinds[i], modes[i], statuses[i] = r.ID, r.RunID, r.NodeID, r.Function, r.FunctionKind, r.Mode, string(r.Status)
+		workflows[i], parents[i], sessions[i], actors[i], callers[i] = r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller
+		owners[i], retries[i], contexts[i], traces[i] = r.LeaseOwner, r.RetryPolicy, r.Context, r.Trace
+		created[i], sizes[i], attempt[i], attempts[i] = r.CreatedAt, r.InputBytes, r.Attempt, r.MaxAttempts
+		timeouts[i], deadlines[i], starts[i], webhooks[i] = r.TimeoutMs, r.DeadlineAt, r.StartedAt, r.HasWebhook
+	}
+	_, err := tx.Exec(ctx, insertBatch, ids, runs, workflows, parents, sessions, actors, callers, nodes, functions, kinds, modes, statuses, created,
+		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes)
+	return err
+}
+
+// recordSubmissions writes what belongs to the new rows: their input, their webhook and their first event.
+func (s *Service) recordSubmissions(ctx context.Context, tx *database.Tx, items []*submission) error {
+	payloads := make([]storedPayload, len(items))
+	events := make([]*models.Event, len(items))
+	for i, it := range items {
+		r := it.row
+		payloads[i] = storedPayload{r.ID, models.PayloadInput, it.input}
+		events[i] = &models.Event{
+			ExecutionID: &r.ID, RunID: &r.RunID, NodeID: r.NodeID, Kind: event.OfStatus(r.Status), Attempt: r.Attempt, At: r.CreatedAt,
+		}
+		if w := it.webhook; w != nil {
+			_, err := tx.Exec(ctx, `INSERT INTO webhook_registrations (execution_id, url, secret, headers) VALUES ($1, $2, $3, $4)
+				ON CONFLICT (execution_id) DO NOTHING`, r.ID, w.URL, w.Secret, w.Headers)
+			if err != nil {
+				return fmt.Errorf("register the webhook: %w", err)
+			}
+		}
+	}
+	if err := storePayloads(ctx, tx, payloads); err != nil {
+		return err
+	}
+	return s.Events.Append(ctx, tx, events...)
+}

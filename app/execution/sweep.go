@@ -1,0 +1,183 @@
+package execution
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/models"
+)
+
+const sweepPage = 500
+
+// reap takes back what dead replicas were working on: calls they had open are dispatched again, notices sent again.
+func (s *Service) reap(ctx context.Context) (bool, error) {
+	if _, err := s.notices.Reap(ctx); err != nil {
+		return false, err
+	}
+	if err := s.Replica.Bury(ctx); err != nil {
+		return false, fmt.Errorf("forget replicas that are long gone: %w", err)
+	}
+	lost, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE lease_owner IS NOT NULL AND status = 'running' AND NOT EXISTS
+		(SELECT 1 FROM replicas r WHERE r.id = lease_owner AND r.expires_at > $1) ORDER BY id LIMIT $2`, s.DB.NowMs(), sweepPage)
+	if err != nil {
+		return false, fmt.Errorf("look for the work of dead replicas: %w", err)
+	}
+	if len(lost) == 0 {
+		return false, nil
+	}
+	return true, s.moveRows(ctx, lost, func(e *models.Execution) *move {
+		m := &move{id: e.ID, from: []models.Status{models.Running}, attempt: e.Attempt, owner: *e.LeaseOwner}
+		s.interrupted(m, &claimed{Execution: e}, parsePolicy(e.RetryPolicy))
+		m.after = s.RedeliveryBackoff.Delay(e.Redeliveries + 1)
+		s.counters.reaped.Add(1)
+		return m
+	})
+}
+
+// sweepDeadlines ends what has passed its limit, whoever works on it.
+func (s *Service) sweepDeadlines(ctx context.Context) (bool, error) {
+	late, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE deadline_at IS NOT NULL
+		AND status IN ('pending', 'queued', 'running', 'waiting', 'paused') AND deadline_at <= $1 ORDER BY deadline_at LIMIT $2`, s.DB.NowMs(), sweepPage)
+	if err != nil {
+		return false, fmt.Errorf("look for executions past their limit: %w", err)
+	}
+	return len(late) == sweepPage, s.moveRows(ctx, late, func(e *models.Execution) *move {
+		limit := *e.DeadlineAt - e.CreatedAt
+		if e.TimeoutMs != nil {
+			limit = *e.TimeoutMs
+		}
+		return &move{
+			id: e.ID, from: []models.Status{e.Status}, to: models.Timeout, attempt: e.Attempt, failure: timedOut(msDuration(limit)),
+			reason: "agent_timeout", notify: e.Status == models.Running,
+		}
+	})
+}
+
+// sweepPending moves work between pending and queued as the health of its node changes; hints do it sooner.
+func (s *Service) sweepPending(ctx context.Context) (bool, error) {
+	for _, q := range []struct {
+		has, becomes models.Status
+		usable       bool
+	}{{models.Pending, models.Queued, true}, {models.Queued, models.Pending, false}} {
+		nodes, err := s.nodesWith(ctx, q.has)
+		if err != nil {
+			return false, err
+		}
+		for _, node := range nodes {
+			if s.Nodes.Usable(node) != q.usable {
+				continue
+			}
+			if err := s.moveQueue(ctx, node, q.has, q.becomes); err != nil {
+				return false, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// NodeAvailable queues what was pending for a node that can be used again.
+func (s *Service) NodeAvailable(ctx context.Context, node string) error {
+	return s.moveQueue(ctx, node, models.Pending, models.Queued)
+}
+
+func (s *Service) moveQueue(ctx context.Context, node string, from, to models.Status) error {
+	for {
+		// The literal status lets the partial index serve the query.
+		rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = '`+string(from)+`' AND node_id = $1 ORDER BY id LIMIT $2`, node, sweepPage)
+		if err != nil {
+			return fmt.Errorf("read the queue of %s: %w", node, err)
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		reason := ""
+		if to == models.Pending {
+			reason = "no healthy instance of " + node
+		}
+		if err := s.moveRows(ctx, rows, func(e *models.Execution) *move {
+			return &move{id: e.ID, from: []models.Status{from}, to: to, attempt: e.Attempt, reason: reason}
+		}); err != nil {
+			return err
+		}
+		if len(rows) < sweepPage {
+			return nil
+		}
+	}
+}
+
+// InstanceLost ends, or puts back, what an instance had accepted (202) and cannot report any more (wire.md B38).
+func (s *Service) InstanceLost(ctx context.Context, instance, reason string) error {
+	rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = 'running' AND lease_owner IS NULL AND instance_id = $1
+		ORDER BY id LIMIT $2`, instance, 10*sweepPage)
+	if err != nil {
+		return fmt.Errorf("look for the work of a lost instance: %w", err)
+	}
+	return s.moveRows(ctx, rows, func(e *models.Execution) *move {
+		m := &move{id: e.ID, from: []models.Status{models.Running}, attempt: e.Attempt, failures: 1, reason: "agent_restart_orphaned: " + reason}
+		m.failure = &failure{
+			code: "instance_lost", category: "agent_unreachable", class: onUnreachable,
+			message: "the instance that had accepted the call is gone (" + reason + "): send the request again if it may be repeated",
+		}
+		policy := parsePolicy(e.RetryPolicy)
+		m.to = models.Failed
+		if policy.retries(onUnreachable, e.Failures+1) {
+			m.to, m.kind, m.after = models.Queued, event.KindAttemptFailed, policy.delay(e.Failures+1)
+		}
+		return m
+	})
+}
+
+// moveRows makes one move for each row, in one transaction per page. Rows that have moved on meanwhile are left alone.
+func (s *Service) moveRows(ctx context.Context, rows []*models.Execution, asMove func(*models.Execution) *move) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	moves := make([]*move, len(rows))
+	for i, e := range rows {
+		moves[i] = asMove(e)
+	}
+	err := s.DB.Tx(ctx, func(tx *database.Tx) error { return s.moveAll(ctx, tx, moves) })
+	if err != nil {
+		return fmt.Errorf("move %d executions: %w", len(moves), err)
+	}
+	return nil
+}
+
+// nodesWith lists the nodes that have executions in a status, by hopping over its partial index.
+func (s *Service) nodesWith(ctx context.Context, status models.Status) ([]string, error) {
+	from := "FROM executions WHERE status = '" + string(status) + "'"
+	rows, err := s.DB.Query(ctx, `WITH RECURSIVE r(n) AS (SELECT (SELECT node_id `+from+` ORDER BY node_id LIMIT 1)
+		UNION ALL SELECT (SELECT node_id `+from+` AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL)
+		SELECT n FROM r WHERE n IS NOT NULL`)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes with %s work: %w", status, err)
+	}
+	defer rows.Close()
+	var nodes []string
+	for rows.Next() {
+		var node string
+		if err := rows.Scan(&node); err != nil {
+			return nil, fmt.Errorf("list nodes with %s work: %w", status, err)
+		}
+		nodes = append(nodes, node)
+	}
+	return nodes, rows.Err()
+}
+
+const keysKept = 24 * 60 * 60 * 1000 // ms that an idempotency key is remembered
+
+// expireKeys forgets idempotency keys after a day, in small batches.
+func (s *Service) expireKeys(ctx context.Context) (bool, error) {
+	var n int64
+	err := s.DB.Tx(ctx, func(tx *database.Tx) (err error) {
+		n, err = tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE (scope, key) IN
+			(SELECT scope, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT 200)`, s.DB.NowMs()-keysKept)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("forget old idempotency keys: %w", err)
+	}
+	return n == 200, nil
+}

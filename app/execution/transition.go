@@ -1,0 +1,584 @@
+package execution
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/models"
+)
+
+// This file is the only one that changes rows of executions. Each change of status is a compare-and-set that writes, in the same
+// transaction, the event, the payload, the webhook and the notice that belong to it. Zero rows changed is an answer.
+
+// move asks for one transition. What guards it: the status must be one of from and, where given, attempt and owner must still be these.
+type move struct {
+	id      string
+	from    []models.Status
+	to      models.Status
+	attempt int    // 0: any
+	owner   string // empty: any
+
+	reason   string
+	failure  *failure // why, when to is failed or timeout, or when another attempt follows
+	after    time.Duration
+	instance *string // the instance that has, or had, the call
+	// Counters: attempts given back, failed attempts, attempts lost with a replica.
+	giveBack, failures, redeliveries int
+
+	result  *body
+	details *body
+	kind    string         // of the event, when it is not that of the status
+	data    map[string]any // of the event
+	notify  bool           // tell the agent that it was cancelled
+	resumed bool           // the row waits for a redelivery, and its earlier attempt ends it: two moves in one
+
+	row *models.Execution // as it is after the move; nil when nothing was changed
+}
+
+// failure is why an attempt ended without a result.
+type failure struct {
+	code     string // agent_timeout, agent_unreachable, …
+	category string // agent_error, bad_response, agent_timeout, agent_unreachable, internal_error
+	message  string
+	class    string // of RetryPolicy.On
+	status   int    // HTTP status of the agent, when it answered
+}
+
+// body is a payload on its way into the store.
+type body struct {
+	raw      []byte
+	encoding int16
+	stored   []byte
+}
+
+func (s *Service) newBody(raw []byte) *body {
+	if raw == nil {
+		return nil
+	}
+	encoding, stored := s.Codec.Encode(raw)
+	return &body{raw: raw, encoding: encoding, stored: stored}
+}
+
+const executionColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
+	status_reason, available_at, attempt, failures, max_attempts, redeliveries, lease_owner, instance_id, retry_policy, timeout_ms, deadline_at,
+	has_webhook, context, trace, created_at, started_at, finished_at, error_code, error_category, error_message, error_status, progress,
+	progress_note, input_bytes, result_bytes`
+
+func scanExecution(rows database.Rows) (*models.Execution, error) {
+	e := &models.Execution{}
+	err := rows.Scan(&e.ID, &e.RunID, &e.WorkflowID, &e.ParentID, &e.SessionID, &e.ActorID, &e.Caller, &e.NodeID, &e.Function, &e.FunctionKind, &e.Mode,
+		&e.Status, &e.StatusReason, &e.AvailableAt, &e.Attempt, &e.Failures, &e.MaxAttempts, &e.Redeliveries, &e.LeaseOwner, &e.InstanceID, &e.RetryPolicy,
+		&e.TimeoutMs, &e.DeadlineAt, &e.HasWebhook, &e.Context, &e.Trace, &e.CreatedAt, &e.StartedAt, &e.FinishedAt, &e.ErrorCode, &e.ErrorCategory,
+		&e.ErrorMessage, &e.ErrorStatus, &e.Progress, &e.ProgressNote, &e.InputBytes, &e.ResultBytes)
+	return e, err
+}
+
+// updateOne moves one row. The guards are written so that one text serves every move: $2 is ",running,waiting,".
+const updateOne = `UPDATE executions SET status = $3, status_reason = $4, error_code = $5, error_category = $6, error_message = $7,
+	error_status = $8, available_at = $9, finished_at = $10, attempt = attempt - $11, failures = failures + $12,
+	redeliveries = redeliveries + $13, instance_id = coalesce($14, instance_id), lease_owner = NULL, result_bytes = result_bytes + $15
+	WHERE id = $1 AND instr($2, ',' || status || ',') > 0 AND ($16 = 0 OR attempt = $16) AND ($17 = '' OR lease_owner = $17)
+	RETURNING ` + executionColumns
+
+// updateMany is updateOne for a whole batch of PostgreSQL.
+var updateMany = `UPDATE executions e SET status = v.status, status_reason = v.reason, error_code = v.code, error_category = v.category,
+	error_message = v.message, error_status = v.http, available_at = v.available, finished_at = v.finished, attempt = e.attempt - v.give_back,
+	failures = e.failures + v.failures, redeliveries = e.redeliveries + v.redeliveries, instance_id = coalesce(v.instance, e.instance_id),
+	lease_owner = NULL, result_bytes = e.result_bytes + v.bytes
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::bigint[], $10::bigint[],
+		$11::int[], $12::int[], $13::int[], $14::text[], $15::bigint[], $16::int[], $17::text[])
+		AS v(id, was, status, reason, code, category, message, http, available, finished, give_back, failures, redeliveries, instance, bytes, attempt, owner)
+	WHERE e.id = v.id AND strpos(v.was, ',' || e.status || ',') > 0 AND (v.attempt = 0 OR e.attempt = v.attempt)
+		AND (v.owner = '' OR e.lease_owner = v.owner)
+	RETURNING ` + qualified(executionColumns, "e")
+
+func qualified(columns, table string) string {
+	names := strings.Split(columns, ",")
+	for i, name := range names {
+		names[i] = table + "." + strings.TrimSpace(name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// moveAll makes the moves of one batch; it is the apply function of the group.
+func (s *Service) moveAll(ctx context.Context, tx *database.Tx, moves []*move) error {
+	moves, later := distinct(moves)
+	now := s.DB.NowMs()
+	var err error
+	if tx.Postgres() {
+		err = moveBatch(ctx, tx, moves, now)
+	} else {
+		err = moveEach(ctx, tx, moves, now)
+	}
+	if err != nil {
+		return fmt.Errorf("move executions: %w", err)
+	}
+	if err := s.record(ctx, tx, moves, now); err != nil {
+		return err
+	}
+	if len(later) > 0 {
+		return s.moveAll(ctx, tx, later)
+	}
+	return nil
+}
+
+// distinct sets aside moves of an execution that an earlier move of the batch is about: one after the other, each with its own guard.
+func distinct(moves []*move) (first, later []*move) {
+	seen := make(map[string]struct{}, len(moves))
+	for _, m := range moves {
+		if _, twice := seen[m.id]; twice {
+			later = append(later, m)
+			continue
+		}
+		seen[m.id] = struct{}{}
+		first = append(first, m)
+	}
+	return first, later
+}
+
+var errIllegalMove = errors.New("this transition is not in the table of models/status.go")
+
+func (m *move) args(now int64) ([]any, error) {
+	for _, from := range m.from {
+		if !from.CanBecome(m.to) && !(m.resumed && from.CanBecome(models.Running) && models.Running.CanBecome(m.to)) {
+			return nil, fmt.Errorf("%s to %s: %w", from, m.to, errIllegalMove)
+		}
+	}
+	m.row = nil
+	var finished *int64
+	if m.to.Terminal() {
+		finished = &now
+	}
+	var code, category, message *string
+	var status *int
+	if m.failure != nil && m.to.Terminal() {
+		code, category, message = optional(m.failure.code), optional(m.failure.category), optional(m.failure.message)
+		if m.failure.status > 0 {
+			status = &m.failure.status
+		}
+	}
+	var size int64
+	if m.result != nil {
+		size = int64(len(m.result.raw))
+	}
+	return []any{
+		m.id, joined(m.from), string(m.to), optional(m.reason), code, category, message, status, now + m.after.Milliseconds(), finished,
+		m.giveBack, m.failures, m.redeliveries, m.instance, size, m.attempt, m.owner,
+	}, nil
+}
+
+func joined(statuses []models.Status) string {
+	var b strings.Builder
+	b.WriteByte(',')
+	for _, s := range statuses {
+		b.WriteString(string(s))
+		b.WriteByte(',')
+	}
+	return b.String()
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func moveEach(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
+	for _, m := range moves {
+		args, err := m.args(now)
+		if err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, updateOne, args...)
+		if err != nil {
+			return err
+		}
+		if rows.Next() {
+			m.row, err = scanExecution(rows)
+		}
+		rows.Close()
+		if err = errors.Join(err, rows.Err()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func moveBatch(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
+	n := len(moves)
+	text := func() []*string { return make([]*string, n) }
+	ids, was, status, owners := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	reasons, codes, categories, messages, instances := text(), text(), text(), text(), text()
+	https, giveBack, failures, redeliveries, attempts := make([]*int, n), make([]int, n), make([]int, n), make([]int, n), make([]int, n)
+	available, finished, sizes := make([]int64, n), make([]*int64, n), make([]int64, n)
+	byID := make(map[string]*move, n)
+	for i, m := range moves {
+		a, err := m.args(now)
+		if err != nil {
+			return err
+		}
+		byID[m.id] = m
+		ids[i], was[i], status[i] = m.id, a[1].(string), a[2].(string)
+		reasons[i], codes[i], categories[i], messages[i] = a[3].(*string), a[4].(*string), a[5].(*string), a[6].(*string)
+		https[i], available[i], finished[i] = a[7].(*int), a[8].(int64), a[9].(*int64)
+		giveBack[i], failures[i], redeliveries[i] = m.giveBack, m.failures, m.redeliveries
+		instances[i], sizes[i], attempts[i], owners[i] = m.instance, a[14].(int64), m.attempt, m.owner
+	}
+	rows, err := tx.Query(ctx, updateMany, ids, was, status, reasons, codes, categories, messages, https, available, finished,
+		giveBack, failures, redeliveries, instances, sizes, attempts, owners)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := scanExecution(rows)
+		if err != nil {
+			return err
+		}
+		byID[e.ID].row = e
+	}
+	return rows.Err()
+}
+
+const (
+	insertDelivery = `INSERT INTO webhook_deliveries (id, execution_id, event, url, status, available_at, attempt, max_attempts, created_at)
+		SELECT $1, execution_id, $2, url, 'queued', $3, 0, $4, $3 FROM webhook_registrations WHERE execution_id = $5
+		ON CONFLICT (execution_id, event, url) DO NOTHING`
+	upsertPayload = `INSERT INTO execution_payloads (execution_id, kind, encoding, body) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (execution_id, kind) DO UPDATE SET encoding = excluded.encoding, body = excluded.body`
+	upsertPayloads = `INSERT INTO execution_payloads (execution_id, kind, encoding, body)
+		SELECT * FROM unnest($1::text[], $2::smallint[], $3::smallint[], $4::bytea[])
+		ON CONFLICT (execution_id, kind) DO UPDATE SET encoding = excluded.encoding, body = excluded.body`
+	insertNotice = `INSERT INTO notices (id, execution_id, kind, node_id, instance_id, body, status, available_at, attempt, max_attempts, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, 'queued', $7, 0, $8, $7)`
+)
+
+// record writes what belongs to the moves that were made.
+func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
+	var events []*models.Event
+	var payloads []storedPayload
+	for _, m := range moves {
+		if m.row == nil {
+			continue
+		}
+		if m.resumed {
+			events = append(events, started(m.row, now))
+		}
+		events = append(events, m.event(now))
+		if m.result != nil {
+			payloads = append(payloads, storedPayload{m.id, models.PayloadResult, m.result})
+		}
+		if m.details != nil {
+			payloads = append(payloads, storedPayload{m.id, models.PayloadErrorDetails, m.details})
+		}
+		if m.to.Terminal() && m.row.HasWebhook {
+			if _, err := tx.Exec(ctx, insertDelivery, newID("wh_"), webhookEvent(m.to), now, s.WebhookAttempts, m.id); err != nil {
+				return fmt.Errorf("queue the webhook: %w", err)
+			}
+			if s.Delivered != nil {
+				tx.AfterCommit(s.Delivered)
+			}
+		}
+		if m.notify {
+			if err := s.leaveNotice(ctx, tx, m, now); err != nil {
+				return err
+			}
+		}
+		row, raw := m.row, []byte(nil)
+		if m.result != nil {
+			raw = m.result.raw
+		}
+		tx.AfterCommit(func() { s.moved(row, raw) })
+	}
+	if err := storePayloads(ctx, tx, payloads); err != nil {
+		return err
+	}
+	return s.Events.Append(ctx, tx, events...)
+}
+
+// webhookEvent: everything but success is announced as a failure, with its own status (ruling C5).
+func webhookEvent(s models.Status) string {
+	if s == models.Succeeded {
+		return "execution.completed"
+	}
+	return "execution.failed"
+}
+
+type storedPayload struct {
+	id   string
+	kind models.PayloadKind
+	body *body
+}
+
+func storePayloads(ctx context.Context, tx *database.Tx, payloads []storedPayload) error {
+	if len(payloads) == 0 {
+		return nil
+	}
+	if !tx.Postgres() {
+		for _, p := range payloads {
+			if _, err := tx.Exec(ctx, upsertPayload, p.id, int16(p.kind), p.body.encoding, p.body.stored); err != nil {
+				return fmt.Errorf("store a payload: %w", err)
+			}
+		}
+		return nil
+	}
+	n := len(payloads)
+	ids, kinds, encodings, bodies := make([]string, n), make([]int16, n), make([]int16, n), make([][]byte, n)
+	for i, p := range payloads {
+		ids[i], kinds[i], encodings[i], bodies[i] = p.id, int16(p.kind), p.body.encoding, p.body.stored
+	}
+	if _, err := tx.Exec(ctx, upsertPayloads, ids, kinds, encodings, bodies); err != nil {
+		return fmt.Errorf("store payloads: %w", err)
+	}
+	return nil
+}
+
+func (m *move) event(now int64) *models.Event {
+	kind := m.kind
+	if kind == "" {
+		kind = event.OfStatus(m.to)
+	}
+	data := m.data
+	if data == nil {
+		data = map[string]any{}
+	}
+	if m.reason != "" {
+		data["reason"] = m.reason
+	}
+	if m.failure != nil {
+		data["code"] = m.failure.code
+		data["error"] = cut(m.failure.message, 1024)
+	}
+	attempt := m.row.Attempt + m.giveBack
+	return &models.Event{
+		ExecutionID: &m.row.ID, RunID: &m.row.RunID, NodeID: m.row.NodeID, Kind: kind, Attempt: attempt, At: now, Data: asJSON(data),
+	}
+}
+
+func asJSON(data map[string]any) *string {
+	if len(data) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(data)
+	if err != nil {
+		return nil
+	}
+	s := string(text)
+	return &s
+}
+
+// cut shortens a text to at most n bytes without breaking a character.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "") + "…"
+}
+
+// transition makes one move and reports whether it was ours to make.
+func (s *Service) transition(ctx context.Context, m *move) (bool, error) {
+	if err := s.moves.Do(ctx, m); err != nil {
+		return false, err
+	}
+	return m.row != nil, nil
+}
+
+// moved runs after the commit of a move.
+func (s *Service) moved(row *models.Execution, result []byte) {
+	s.counters.count(row)
+	if row.Status.Terminal() || row.Status == models.Waiting {
+		s.waiters.settled(row, result)
+	}
+	if row.Status.Terminal() {
+		s.inFlight.stop(row.ID, row.Attempt, errEnded)
+	}
+	if row.Status == models.Queued {
+		s.worker.Wake()
+	}
+}
+
+// Claiming: running is the one status that is reached by looking for rows instead of naming them.
+
+const (
+	readyNodes = `WITH RECURSIVE r(n) AS (
+			SELECT (SELECT node_id FROM executions WHERE status = 'queued' ORDER BY node_id LIMIT 1)
+			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL)
+		SELECT r.n, coalesce(q.max_concurrency, 0), CASE WHEN q.max_concurrency > 0
+			THEN (SELECT count(*) FROM executions x WHERE x.node_id = r.n AND x.status = 'running') ELSE 0 END
+		FROM r LEFT JOIN node_queues q ON q.node_id = r.n WHERE r.n IS NOT NULL ORDER BY coalesce(q.last_claim_at, 0) LIMIT 64`
+	claimOfNode = `UPDATE executions SET status = 'running', attempt = attempt + 1, lease_owner = $1, started_at = coalesce(started_at, $2),
+			status_reason = NULL
+		WHERE id IN (SELECT id FROM executions WHERE node_id = $3 AND status = 'queued' AND available_at <= $2 ORDER BY available_at, id LIMIT $4)
+		RETURNING ` + executionColumns
+	servedNode = `UPDATE node_queues SET last_claim_at = $1 WHERE node_id = $2`
+
+	// On PostgreSQL two statements: the second has a fresh snapshot, so that its count of running rows includes what the previous
+	// holder of the node's row has committed. One statement alone overshoots the cap.
+	takeNodes = `WITH RECURSIVE r(n) AS (
+			(SELECT node_id FROM executions WHERE status = 'queued' ORDER BY node_id LIMIT 1)
+			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL),
+		l AS MATERIALIZED (SELECT q.node_id FROM node_queues q JOIN r ON r.n = q.node_id ORDER BY q.last_claim_at LIMIT 32 FOR UPDATE OF q SKIP LOCKED)
+		UPDATE node_queues q SET claim_token = $1, last_claim_at = $2 FROM l WHERE q.node_id = l.node_id`
+	claimOfNodes = `WITH s AS MATERIALIZED (SELECT q.node_id, q.last_claim_at, least(greatest(8, $4::int / (SELECT count(*)::int FROM node_queues WHERE claim_token = $1)),
+			CASE WHEN q.max_concurrency > 0 THEN q.max_concurrency - (SELECT count(*) FROM executions x WHERE x.node_id = q.node_id AND x.status = 'running')::int
+			ELSE $4::int END) AS free FROM node_queues q WHERE q.claim_token = $1),
+		c AS MATERIALIZED (SELECT x.id FROM s CROSS JOIN LATERAL (SELECT id FROM executions e WHERE e.node_id = s.node_id AND e.status = 'queued'
+			AND e.available_at <= $3 ORDER BY available_at, id LIMIT greatest(s.free, 0) FOR UPDATE SKIP LOCKED) x LIMIT $4::int)
+		UPDATE executions e SET status = 'running', attempt = e.attempt + 1, lease_owner = $2, started_at = coalesce(e.started_at, $3), status_reason = NULL
+		FROM c WHERE e.id = c.id RETURNING `
+)
+
+var claimMany = claimOfNodes + qualified(executionColumns, "e")
+
+// claimRows moves up to n due executions to running under this replica's lease: fair over nodes, never above a node's cap.
+func (s *Service) claimRows(ctx context.Context, n int, owner string) ([]*models.Execution, error) {
+	var taken []*models.Execution
+	err := s.DB.Tx(ctx, func(tx *database.Tx) (err error) {
+		now := s.DB.Now()
+		if tx.Postgres() {
+			taken, err = claimBatch(ctx, tx, n, owner, now)
+		} else {
+			taken, err = claimEach(ctx, tx, n, owner, now)
+		}
+		if err != nil {
+			return err
+		}
+		events := make([]*models.Event, len(taken))
+		for i, e := range taken {
+			events[i] = started(e, now.UnixMilli())
+		}
+		return s.Events.Append(ctx, tx, events...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim executions: %w", err)
+	}
+	return taken, nil
+}
+
+func started(e *models.Execution, now int64) *models.Event {
+	return &models.Event{
+		ExecutionID: &e.ID, RunID: &e.RunID, NodeID: e.NodeID, Kind: event.OfStatus(models.Running), Attempt: e.Attempt, At: now,
+	}
+}
+
+type readyNode struct {
+	id           string
+	cap, running int
+}
+
+func claimEach(ctx context.Context, tx *database.Tx, n int, owner string, now time.Time) ([]*models.Execution, error) {
+	nodes, err := listReady(ctx, tx)
+	if err != nil || len(nodes) == 0 {
+		return nil, err
+	}
+	share := max(8, n/len(nodes))
+	var taken []*models.Execution
+	for _, node := range nodes {
+		take := min(share, n-len(taken))
+		if node.cap > 0 {
+			take = min(take, node.cap-node.running)
+		}
+		if take <= 0 {
+			continue
+		}
+		rows, err := tx.Query(ctx, claimOfNode, owner, now.UnixMilli(), node.id, take)
+		if err != nil {
+			return nil, err
+		}
+		before := len(taken)
+		if taken, err = collect(rows, taken); err != nil {
+			return nil, err
+		}
+		if len(taken) == before {
+			continue
+		}
+		if _, err := tx.Exec(ctx, servedNode, now.UnixMicro(), node.id); err != nil {
+			return nil, err
+		}
+	}
+	return taken, nil
+}
+
+func listReady(ctx context.Context, tx *database.Tx) ([]readyNode, error) {
+	rows, err := tx.Query(ctx, readyNodes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var nodes []readyNode
+	for rows.Next() {
+		var node readyNode
+		if err := rows.Scan(&node.id, &node.cap, &node.running); err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, node)
+	}
+	return nodes, rows.Err()
+}
+
+func collect(rows database.Rows, into []*models.Execution) ([]*models.Execution, error) {
+	defer rows.Close()
+	for rows.Next() {
+		e, err := scanExecution(rows)
+		if err != nil {
+			return nil, err
+		}
+		into = append(into, e)
+	}
+	return into, rows.Err()
+}
+
+func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now time.Time) ([]*models.Execution, error) {
+	token := newID("claim_")
+	changed, err := tx.Exec(ctx, takeNodes, token, now.UnixMicro())
+	if err != nil || changed == 0 {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, claimMany, token, owner, now.UnixMilli(), n)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, nil)
+}
+
+// What changes a row without moving its status.
+
+const (
+	releaseLease = `UPDATE executions SET lease_owner = NULL, instance_id = $1
+		WHERE id = $2 AND status = 'running' AND lease_owner = $3 AND attempt = $4 RETURNING run_id, node_id`
+	setProgress = `UPDATE executions SET progress = coalesce($1, progress), progress_note = coalesce($2, progress_note)
+		WHERE id = $3 AND status IN ('running', 'waiting') RETURNING run_id, node_id, attempt`
+)
+
+// release gives up the lease of a call that its node has taken over (202): the execution stays running under its deadline until the
+// node reports.
+func (s *Service) release(ctx context.Context, c *claimed, instance string) (bool, error) {
+	released := false
+	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
+		released = false
+		var run, node string
+		err := tx.QueryRow(ctx, releaseLease, []any{instance, c.ID, c.owner, c.Attempt}, &run, &node)
+		if errors.Is(err, database.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		released = true
+		return s.Events.Append(ctx, tx, &models.Event{
+			ExecutionID: &c.ID, RunID: &run, NodeID: node, Kind: event.KindReleased, Attempt: c.Attempt, At: s.DB.NowMs(),
+			Data: asJSON(map[string]any{"instance_id": instance}),
+		})
+	})
+	if err != nil {
+		return false, fmt.Errorf("release the lease of %s: %w", c.ID, err)
+	}
+	return released, nil
+}

@@ -1,0 +1,276 @@
+package execution
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/models"
+)
+
+// waiters are those who wait in this process for an execution to end or to pause. A settlement made here hands over the row; a hint
+// from elsewhere makes the waiter read it; and every half second all of them are compared with the database.
+type waiters struct {
+	mu   sync.Mutex
+	byID map[string]map[*waiter]struct{}
+}
+
+type waiter struct {
+	settled chan outcome  // the row and its result, when the end was written here
+	changed chan struct{} // look at the row
+}
+
+type outcome struct {
+	row    *models.Execution
+	result []byte
+}
+
+func (w *waiters) add(id string) *waiter {
+	one := &waiter{settled: make(chan outcome, 1), changed: make(chan struct{}, 1)}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.byID == nil {
+		w.byID = map[string]map[*waiter]struct{}{}
+	}
+	if w.byID[id] == nil {
+		w.byID[id] = make(map[*waiter]struct{}, 1)
+	}
+	w.byID[id][one] = struct{}{}
+	return one
+}
+
+func (w *waiters) remove(id string, one *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.byID[id], one)
+	if len(w.byID[id]) == 0 {
+		delete(w.byID, id)
+	}
+}
+
+func (w *waiters) settled(row *models.Execution, result []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.byID[row.ID] {
+		select {
+		case one.settled <- outcome{row, result}:
+		default:
+		}
+	}
+}
+
+func (w *waiters) changed(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.byID[id] {
+		select {
+		case one.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (w *waiters) ids() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ids := make([]string, 0, len(w.byID))
+	for id := range w.byID {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// checkWaiters is the fallback for every hint that was lost: one query for all who wait.
+func (s *Service) checkWaiters(ctx context.Context) (bool, error) {
+	ids := s.waiters.ids()
+	for len(ids) > 0 {
+		page := ids[:min(len(ids), 1000)]
+		ids = ids[len(page):]
+		rows, err := s.queryIDs(ctx, `SELECT id FROM executions WHERE id IN (%s) AND status IN ('waiting', 'succeeded', 'failed', 'timeout', 'cancelled')`, page)
+		if err != nil {
+			return false, fmt.Errorf("look after those who wait: %w", err)
+		}
+		var ended []string
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				rows.Close()
+				return false, fmt.Errorf("look after those who wait: %w", err)
+			}
+			ended = append(ended, id)
+		}
+		rows.Close()
+		if err := rows.Err(); err != nil {
+			return false, fmt.Errorf("look after those who wait: %w", err)
+		}
+		for _, id := range ended {
+			s.waiters.changed(id)
+		}
+	}
+	return false, nil
+}
+
+// Finished is an execution with its result, as far as it has one.
+type Finished struct {
+	Row      *models.Execution
+	Result   []byte // JSON; nil when there is none
+	Details  []byte // JSON of error_details; nil when there is none
+	Replayed bool
+}
+
+// Call runs an execution while its caller waits. It returns when the execution has ended, when it waits for a person (unless through),
+// or at its limit, at which it is ended as timeout. The errors are those of Submit; what became of an accepted execution is never an error.
+func (s *Service) Call(ctx context.Context, sub Submission, through bool) (Finished, error) {
+	if sub.Timeout <= 0 {
+		sub.Timeout = s.SyncTimeout
+	}
+	item, err := s.prepare(ctx, sub, "sync")
+	if err != nil {
+		return Finished{}, err
+	}
+	own := s.claimDirectly(ctx, item, sub)
+	w := s.waiters.add(sub.ID)
+	defer s.waiters.remove(sub.ID, w)
+	start, err := s.submit(ctx, item)
+	if err != nil {
+		return Finished{}, err
+	}
+	if start.Replayed {
+		s.waiters.remove(sub.ID, w)
+		w = s.waiters.add(start.Row.ID)
+		defer s.waiters.remove(start.Row.ID, w)
+		w.changed <- struct{}{}
+	} else if own != nil {
+		s.direct.Go(func() { s.run(own.term.Context(), own) })
+	}
+	done := func(status models.Status) bool { return status.Terminal() || (status == models.Waiting && !through) }
+	f, err := s.await(ctx, start.Row.ID, w, time.Duration(*item.row.TimeoutMs)*time.Millisecond, done)
+	f.Replayed = start.Replayed
+	return f, err
+}
+
+// claimDirectly makes a synchronous call start in this replica without going through the queue. A node with a cap is the exception:
+// its places are given out by the claim alone.
+func (s *Service) claimDirectly(_ context.Context, item *submission, sub Submission) *claimed {
+	f, err := s.Nodes.Lookup(context.Background(), sub.NodeID, sub.Function)
+	if err != nil || f.Concurrency > 0 {
+		return nil
+	}
+	term := s.Replica.Term()
+	row := item.row
+	row.Status, row.Attempt, row.LeaseOwner = models.Running, 1, &term.ID
+	row.StartedAt = &row.CreatedAt
+	return &claimed{Execution: row, owner: term.ID, term: term, input: sub.Input}
+}
+
+// await waits until done says so, or until the limit, at which the execution is ended.
+func (s *Service) await(ctx context.Context, id string, w *waiter, limit time.Duration, done func(models.Status) bool) (Finished, error) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		select {
+		case o := <-w.settled:
+			if done(o.row.Status) {
+				return s.withDetails(ctx, Finished{Row: o.row, Result: o.result})
+			}
+		case <-w.changed:
+			f, err := s.Get(ctx, id)
+			if err != nil || done(f.Row.Status) {
+				return f, err
+			}
+		case <-timer.C:
+			return s.timeOut(ctx, id, limit)
+		case <-s.stopping:
+			timer.Reset(min(limit, 20*time.Second)) // shutting down: whoever waits gets an answer before the connection goes
+			return s.awaitDraining(ctx, id, w, timer, done)
+		}
+	}
+}
+
+// awaitDraining gives a caller the outcome if it comes in time; else the state as it is, which the caller can come back for.
+func (s *Service) awaitDraining(ctx context.Context, id string, w *waiter, timer *time.Timer, done func(models.Status) bool) (Finished, error) {
+	for {
+		select {
+		case o := <-w.settled:
+			if done(o.row.Status) {
+				return s.withDetails(ctx, Finished{Row: o.row, Result: o.result})
+			}
+		case <-w.changed:
+			f, err := s.Get(ctx, id)
+			if err != nil || done(f.Row.Status) || f.Row.Status == models.Queued || f.Row.Status == models.Pending {
+				return f, err
+			}
+		case <-timer.C:
+			return s.Get(ctx, id)
+		}
+	}
+}
+
+// timeOut ends an execution at the limit of its caller; whoever was faster wins, and the caller is told what is on record.
+func (s *Service) timeOut(ctx context.Context, id string, limit time.Duration) (Finished, error) {
+	_, err := s.transition(ctx, &move{
+		id: id, from: models.Timeout.Before(), to: models.Timeout, failure: timedOut(limit), reason: "agent_timeout",
+	})
+	if err != nil {
+		return Finished{}, fmt.Errorf("end %s at its limit: %w", id, err)
+	}
+	return s.Get(ctx, id)
+}
+
+func timedOut(limit time.Duration) *failure {
+	return &failure{code: "agent_timeout", category: "agent_timeout", message: fmt.Sprintf("Execution exceeded %s limit", inSeconds(limit))}
+}
+
+func inSeconds(d time.Duration) string {
+	if d%time.Second == 0 {
+		return fmt.Sprintf("%d second", int(d.Seconds()))
+	}
+	return fmt.Sprintf("%d ms", d.Milliseconds())
+}
+
+// Wait returns the execution once it has ended or waits for a person, or as it is after d.
+func (s *Service) Wait(ctx context.Context, id string, d time.Duration) (Finished, error) {
+	w := s.waiters.add(id)
+	defer s.waiters.remove(id, w)
+	f, err := s.Get(ctx, id)
+	if err != nil || d <= 0 {
+		return f, err
+	}
+	was := f.Row.Status
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for !f.Row.Status.Terminal() && f.Row.Status == was {
+		select {
+		case o := <-w.settled:
+			return s.withDetails(ctx, Finished{Row: o.row, Result: o.result})
+		case <-w.changed:
+			if f, err = s.Get(ctx, id); err != nil {
+				return f, err
+			}
+			if f.Row.Status == models.Queued || f.Row.Status == models.Running || f.Row.Status == models.Pending {
+				was = f.Row.Status // on its way: not yet what the caller waits for
+			}
+		case <-timer.C:
+			return s.Get(ctx, id)
+		case <-s.stopping:
+			return s.Get(ctx, id)
+		}
+	}
+	return f, nil
+}
+
+// withDetails adds what an agent said besides its error, which is stored apart.
+func (s *Service) withDetails(ctx context.Context, f Finished) (Finished, error) {
+	if f.Row.Status != models.Failed {
+		return f, nil
+	}
+	details, err := s.Payload(ctx, f.Row.ID, models.PayloadErrorDetails)
+	if errors.Is(err, database.ErrNoRows) {
+		err = nil
+	}
+	f.Details = details
+	return f, err
+}
