@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -17,8 +16,8 @@ import (
 // ErrInvalid is the root of everything Validate finds.
 var ErrInvalid = errors.New("the configuration cannot be used")
 
-// minPassphrase is the shortest secret_key, in characters, that is not 32 bytes in base64.
-const minPassphrase = 16
+// minSecretKey is the shortest secret_key, in bytes.
+const minSecretKey = 16
 
 // Validate names everything that is wrong, each in a sentence that says what to do.
 func (c Config) Validate() error {
@@ -134,13 +133,10 @@ func (c Config) checkDurations() []string {
 }
 
 func (c Config) checkSecrets() []string {
-	if c.SecretKey == "" || len([]rune(c.SecretKey)) >= minPassphrase {
+	if c.SecretKey == "" || len(c.SecretKey) >= minSecretKey {
 		return nil
 	}
-	if raw, err := base64.StdEncoding.DecodeString(c.SecretKey); err == nil && len(raw) == 32 {
-		return nil
-	}
-	return []string{fmt.Sprintf("secret_key is too short: use `openssl rand -base64 32`, or a passphrase of %d characters or more", minPassphrase)}
+	return []string{fmt.Sprintf("secret_key is too short: use `openssl rand -base64 32`, or a passphrase of %d characters or more", minSecretKey)}
 }
 
 // hostPattern is a host name, or *. before a suffix of one.

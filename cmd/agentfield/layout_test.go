@@ -23,7 +23,7 @@ func rules() []rule {
 	web := []string{"github.com/gofiber/", "github.com/valyala/", "github.com/a-h/templ"}
 	store := []string{"gorm.io/", "github.com/jackc/", "github.com/ncruces/", "database/sql"}
 	concept := func(name string, more ...string) rule {
-		within := append([]string{"models", "app/database", "app/lease", "app/event", "app/payload", "app/" + name}, more...)
+		within := append([]string{"models", "app/database", "app/lease", "app/event", "app/payload", "app/secret", "app/" + name}, more...)
 		return rule{from: "app/" + name, within: within, not: web}
 	}
 	return []rule{
@@ -31,6 +31,7 @@ func rules() []rule {
 		{from: "migrations", within: []string{}, not: web},
 		{from: "app/config", within: []string{}, not: slices.Concat(web, store)},
 		{from: "app/database", within: []string{"models", "migrations", "app/database"}, not: web},
+		{from: "app/secret", within: []string{"models", "app/database"}, not: web},
 		{from: "app/payload", within: []string{"models", "app/database"}, not: web},
 		{from: "app/event", within: []string{"models", "app/database"}, not: web},
 		{from: "app/lease", within: []string{"models", "app/database", "app/event"}, not: web},
