@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -151,4 +153,42 @@ func listImports(t *testing.T, deep bool) map[string][]string {
 		imports[strings.TrimPrefix(words[0], module)] = words[1:]
 	}
 	return imports
+}
+
+// TestEveryDependencyHasAReason holds docs/adr/0006-dependencies.md to go.mod and package.json.
+func TestEveryDependencyHasAReason(t *testing.T) {
+	reasons := read(t, "docs/adr/0006-dependencies.md")
+	for line := range strings.Lines(read(t, "go.mod")) {
+		words := strings.Fields(strings.TrimPrefix(line, "require "))
+		if len(words) != 2 || !strings.Contains(words[0], ".") || !strings.HasPrefix(words[1], "v") {
+			continue // not a module, or an indirect one
+		}
+		if !strings.Contains(reasons, "`"+words[0]+"`") {
+			t.Errorf("%s has no reason in docs/adr/0006-dependencies.md", words[0])
+		}
+	}
+	var browser struct{ Dependencies, DevDependencies map[string]string }
+	if err := json.Unmarshal([]byte(read(t, "package.json")), &browser); err != nil {
+		t.Fatalf("read package.json: %v", err)
+	}
+	packages := map[string]string{}
+	maps.Copy(packages, browser.Dependencies)
+	maps.Copy(packages, browser.DevDependencies)
+	for name, version := range packages {
+		if !strings.Contains(reasons, "`"+name+"`") {
+			t.Errorf("%s has no reason in docs/adr/0006-dependencies.md", name)
+		}
+		if strings.Trim(version, "0123456789.") != "" {
+			t.Errorf("%s is at %q: pin the exact version", name, version)
+		}
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(path.Join("../..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
