@@ -73,6 +73,7 @@ fmt: $(NODE_MODULES) $(GOLANGCI)
 lint: $(NODE_MODULES) $(GOLANGCI)
 	go vet ./...
 	$(GOLANGCI) run
+	go tool templ fmt -fail -log-level warn views
 	npm run --silent check
 
 ## modules: go.mod says exactly what is used
