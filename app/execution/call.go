@@ -161,7 +161,7 @@ func (s *Service) noAnswer(ctx context.Context, c *claimed, err error) (result, 
 	if beforeSending(err) {
 		return result{}, NotReached, err
 	}
-	return failed(&failure{code: "agent_disconnected", category: "agent_unreachable", message: "no answer from the agent: " + plain(err), class: onUnreachable}),
+	return failed(&failure{code: "agent_disconnected", category: "bad_response", message: "no answer from the agent: " + plain(err), class: onUnreachable}),
 		ReachedFailed, err
 }
 
