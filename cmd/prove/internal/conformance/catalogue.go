@@ -1,0 +1,286 @@
+package conformance
+
+// Catalogue is the table of all rows in the order of the requirements.
+func Catalogue() []Section {
+	return []Section{
+		{"Make an agent asynchronous", asynchronous()},
+		{"Agent execution and human approval", execution()},
+		{"Core architecture", architecture()},
+		{"Forum thread on asynchronous tool calls", forum()},
+		{"Concepts of asynchronous execution", concepts()},
+		{"Design card", design()},
+		{"Bad input", badInput()},
+		{"Bad agents", badAgents()},
+	}
+}
+
+func row(id, title string, where place, check func(*Trial)) Row {
+	return Row{ID: id, Title: title, Check: check, Place: where}
+}
+
+// open is a row that nothing shows yet.
+func open(id, title string) Row { return Row{ID: id, Title: title, Why: notBuilt} }
+
+// shownBy is a row whose acceptance check is that of other rows.
+func shownBy(id, title string, others ...string) Row { return Row{ID: id, Title: title, By: others} }
+
+func asynchronous() []Row {
+	return []Row{
+		row("S1", "Both modes give the same result", shared, bothModesAgree),
+		row("S2", "Asynchronous work has no limit (4 s held, 4 s reported)", shared, workHasNoLimit),
+		row("S3", "The given curl greets Alice", shared, givenGreeting),
+		row("S4", "The synchronous body has the documented fields", shared, syncBody),
+		row("S5", "The synchronous limit ends in 504; a late result is kept (timeout_seconds 1)", shared, syncLimit),
+		row("S6", "202 in under 50 ms, queued", quiet, acceptedAtOnce),
+		row("S7", "Custom webhook headers arrive", shared, customHeaders),
+		row("S8", "202 tells whether the webhook is registered; a bad one is refused", shared, webhookIsToldAtSubmit),
+		row("S9", "Webhook body on success", shared, successIsAnnounced),
+		row("S10", "The signature verifies and notices a changed byte", shared, signatureFits),
+		row("S11", "One delivery, at most 250 ms after the end (1.5 s run)", quiet, toldAtOnceAndOnce),
+		row("S12", "5,000 executions in flight, each ends once", solitary, thousandsInFlight),
+		row("S13", "A delivery survives kill -9; a redelivery sends", private, deliverySurvivesAKill),
+		open("S14", "A page on webhook security"),
+		row("S15", "Asynchronous call without a webhook", shared, asyncWithoutWebhook),
+		row("S16", "GET while running", shared, readWhileRunning),
+		row("S17", "GET when done", shared, readWhenDone),
+		row("S18", "The given JavaScript polling function works", shared, givenPollingWorks),
+		row("S19", "Batch status of 1,000 in under 50 ms, 1,001 refused", quiet, batchOfThousand),
+		row("S20", "Batch status is a map by id", shared, batchIsAMap),
+		row("S21", "The same status words in GET, batch, list and page", shared, sameWordEverywhere),
+		row("S22", "Cancel queued, running and waiting work", private, cancelWhereverItIs),
+		row("S23", "The limit of a request ends in timeout", shared, limitOfOneSecond),
+		row("S24", "Synchronous error body", shared, syncTimeoutBody),
+		row("S25", "Webhook body on failure and timeout", shared, failureIsAnnounced),
+		row("S26", "GET shows the webhook attempts", shared, attemptsAreShown),
+		row("S27", "Five webhook attempts with growing gaps (from 80 ms)", private, fiveAttemptsThenFailed),
+		open("S28", "Advice: sync, webhook or polling"),
+		open("S29", "Advice on webhooks (refused targets: I11)"),
+		row("S30", "Retry-After and long poll", shared, pollersAreHelped),
+		row("S31", "Errors and log lines name the execution", shared, errorsNameTheExecution),
+	}
+}
+
+func execution() []Row {
+	return []Row{
+		row("S32", "Reasoners and skills are both callable", shared, bothKindsWork),
+		row("S33", "Metadata is tracked without instrumentation (row and history)", shared, rowIsComplete),
+		row("S34", "One endpoint; unknown targets are 404", shared, unknownTargets),
+		open("S35", "AgentRouter prefix"),
+		open("S36", "Router decorators of the Python SDK"),
+		row("S37", "Session and actor are stored, passed on and filters", shared, sessionAndActor),
+		row("S38", "A pausing agent answers a synchronous caller (status word)", shared, waitingAnswersSync),
+		row("S39", "An execution that failed is 200 with error_message", shared, failureIsAnAnswer),
+		row("S40", "Timestamps are RFC 3339 UTC", shared, timestampsAreUTC),
+		row("S41", "Input is checked against the schema before dispatch", shared, schemaGuards),
+		row("S42", "The row exists while the agent runs", shared, persistedWhileRunning),
+		row("S43", "Requests reach /reasoners/{function}", shared, routedToThePath),
+		row("S44", "duration_ms within 5 ms of the agent's own", quiet, durationIsTrue),
+		shownBy("S45", "The result comes with complete metadata", "S4"),
+		row("S46", "Agents are orchestrated by the control plane (parent and run)", shared, childHasARow),
+		row("S47", "The same X-Workflow-ID makes one run", shared, oneRunByWorkflowID),
+		open("S48", "The DAG is built from that header"),
+		open("S49", "Session-scoped memory"),
+		row("S50", "Attribution by actor (list filter)", shared, attributedToActor),
+		row("S51", "The caller may leave; the execution goes on", shared, callerMayLeave),
+		row("S52", "The given error handling: success, failure, time-out, refused", shared, givenErrorHandling),
+		row("S53", "A webhook without headers", shared, webhookWithoutHeaders),
+		open("S54", "app.pause() leads to waiting"),
+		open("S55", "The full approval flow over restarts"),
+		open("S56", "waiting_for in GET"),
+		open("S57", "The review page"),
+		open("S58", "Notifier to the reviewer"),
+		row("S59", "No waiting_for in pending, queued, running or ended", shared, waitingForOnlyWhileWaiting),
+		row("S60", "pending until an instance appears", shared, pendingUntilSomebodyComes),
+		open("S61", "request-approval"),
+		open("S62", "Approval by custom runtimes"),
+		open("S63", "approval-status"),
+		open("S64", "Values of approval-status"),
+		open("S65", "Decision endpoint and its alias"),
+		open("S66", "A decision resumes the agent"),
+		open("S67", "The agent gets decision and feedback"),
+		open("S68", "Approve, reject, request changes in the browser"),
+		open("S69", "Approvals expire"),
+	}
+}
+
+func architecture() []Row {
+	return []Row{
+		open("S70", "An agent in another language"),
+		row("S71", "Registration and discovery", shared, registerAndDiscover),
+		row("S72", "Execution context: X-Run-ID decides the run", shared, runIDWins),
+		open("S73", "Memory and its change events"),
+		open("S74", "DIDs and credentials"),
+		row("S75", "A small kill loop (the whole one: prove crash)", private, killLoop),
+		shownBy("S76", "Webhooks are the control plane's job", "S11", "S13"),
+		row("S77", "At most 40 MB idle; replicas take over from each other", solitary, smallWhenIdle),
+		open("S78", "Agents restart independently"),
+		open("S79", "The given Agent snippet"),
+		open("S80", "app.ai returns the typed object"),
+		open("S81", "app.call links child and parent"),
+		open("S82", "app.memory"),
+		open("S83", "app.note"),
+		row("S84", "All JSON values make the round trip, directly and by callback", shared, allJSONTypesTravel),
+		open("S85", "The SDK registers again after a restart"),
+		open("S86", "The SDK propagates context"),
+		open("S87", "The SDK handles memory"),
+		open("S88", "The SDK handles identity"),
+		open("S89", "Agent health and metrics"),
+		row("S90", "Agent-to-agent calls have rows; callers that are agents get the agent's status", shared, childAndItsFailure),
+		row("S91", "300 calls over 3 instances; one killed, 0 failures once it is out", private, spreadOverInstances),
+		open("S92", "The DAG is observable"),
+		open("S93", "Circuit breaking"),
+		open("S94", "Context without ids by hand"),
+		row("S95", "Persisted before execution: SIGKILL after the 202", private, acceptedSurvivesAKill),
+		row("S96", "Context headers reach the agent", shared, contextHeaders),
+		open("S97", "Agent code has the context"),
+		row("S98", "The result is stored before it is returned: SIGKILL after the 200", private, answeredSurvivesAKill),
+		row("S99", "Inbound aliases are normalised", shared, aliasesAreNormalised),
+		row("S100", "p99 under 50 ms at 500 submits/s", quiet, steadyRate),
+		row("S101", "Persisted as queued before the 202", private, neverRunningWhileQueued),
+		row("S102", "The size of the worker pool is set and visible", private, poolSizeIsVisible),
+		shownBy("S103", "Work may take long", "S2"),
+		shownBy("S104", "A signed webhook at completion", "S10", "S11"),
+		shownBy("S105", "The same agent serves both modes", "S1"),
+		shownBy("S106", "Crash or restart leaves a complete record", "S75", "S159"),
+		open("S107", "Traces arrive at an OTLP stub"),
+		row("S108", "Two replicas: callbacks, polls and cancels cross over", private, replicasAreOne),
+		row("S109", "100 instances registered and used", private, hundredInstances),
+		open("S110", "Memory scopes"),
+		open("S111", "When to use which mode"),
+		row("S112", "Retry policy: fails twice, then succeeds", shared, retriesByPolicy),
+		open("S113", "Schedules"),
+		shownBy("S114", "Tracked: start, end, duration", "S44"),
+		row("S115", "Tracked: agent, function, session, actor (filters and paging)", shared, filtersAndPages),
+		open("S116", "Tracked: lineage"),
+		open("S117", "Retention"),
+		row("S118", "Tracked: errors and transitions in order", shared, historyInOrder),
+		row("S119", "Tracked: webhook attempts (redirects not followed, context echoed)", shared, trackedDeliveries),
+		open("S120", "Single binary; dev and run"),
+		open("S121", "dev needs agentfield.yaml and main.py"),
+		open("S122", "Hot reload"),
+		open("S123", "Docker Compose"),
+		open("S124", "The given Agent configuration"),
+		open("S125", "Ten agents registered"),
+		open("S126", "Kubernetes manifests"),
+		open("S127", "Container image"),
+		row("S128", "With PostgreSQL nothing is written to disk", private, nothingOnDisk),
+		open("S129", "AGENTFIELD_SERVER"),
+		open("S130", "Quick-start timing"),
+		open("S131", "Shared memory without configuration"),
+		row("S132", "A noisy agent does not delay a quiet one (2,000 queued)", solitary, quietAgentIsServed),
+		row("S133", "Health checks and metrics (traces: S107)", shared, standardOperations),
+		open("S134", "Audit trail verifies offline"),
+		open("S135", "Provenance"),
+		open("S136", "Five-minute quick start"),
+		open("S137", "The same on both databases"),
+	}
+}
+
+func forum() []Row {
+	return []Row{
+		open("S138", "Progress survives leaving the page"),
+		open("S139", "One executions table"),
+		open("S140", "Partial output"),
+		open("S141", "Notifier rules"),
+		shownBy("S142", "The start returns a run id at once", "S6"),
+		open("S143", "The page refreshes"),
+		open("S144", "Three page states"),
+		row("S145", "Idempotency-Key replays the same execution", shared, sameKeySameExecution),
+		open("S146", "Live logs and notes"),
+		open("S147", "Agents as tools"),
+		row("S148", "10 MB pass, 100 MB are refused, memory is bounded", solitary, largeValues),
+	}
+}
+
+func concepts() []Row {
+	return []Row{
+		shownBy("S149", "Many tasks at once", "S12"),
+		row("S150", "Results in the order they arrive", shared, fastOneIsToldFirst),
+		row("S151", "Waiting without blocking; a cancel wakes the caller", shared, cancelWakesSync),
+		row("S152", "One failure of ten stays alone", shared, failureStaysAlone),
+		shownBy("S153", "Scale by instances, queues and limits", "S91", "S132"),
+		open("S154", "1,000 races of approve, reject and cancel"),
+		row("S155", "Overload: refusals are told, memory bounded, accepted work ends", solitary, overload),
+		row("S156", "A full share is 429, a full queue 503, both without a row", private, fullQueues),
+		row("S157", "One id finds history, attempts, webhook tries and log", shared, oneIDFindsAll),
+		open("S158", "concurrency_key keeps order"),
+		row("S159", "No silent failure: every id accepted above is there", last, nothingIsLost),
+		open("S160", "Inbound hooks and CloudEvents"),
+		open("S161", "If-Match on memory"),
+	}
+}
+
+func design() []Row {
+	return []Row{
+		open("D1", "Fiber, templ and htmx; complete without scripts"),
+		open("D2", "Execution list"),
+		open("D3", "Workflow DAG page"),
+		open("D4", "Approval queue"),
+		open("D5", "Operators redeliver webhooks"),
+		open("D6", "Every page has a JSON twin"),
+		open("D7", "Top level of the tree"),
+		open("D8", "One end-to-end test for each kind of user"),
+	}
+}
+
+func badInput() []Row {
+	return []Row{
+		row("I1", "Malformed JSON", shared, malformedJSON),
+		row("I2", "Wrong types; null input and other media types are fine", shared, wrongTypes),
+		row("I3", "Unknown and malformed targets", shared, badTargets),
+		shownBy("I4", "Input that does not fit the schema", "S41"),
+		row("I5", "Body over the limit", private, ownBodyLimit),
+		row("I6", "Deep nesting", shared, deepNesting),
+		row("I7", "NUL and broken UTF-8", shared, nulAndBrokenText),
+		row("I8", "Over-long ids", shared, overLongIDs),
+		row("I9", "Unknown filters and foreign cursors", shared, badFilters),
+		row("I10", "Bad batches", shared, badBatches),
+		row("I11", "Unusable webhooks", shared, badWebhooksAreRefused),
+		row("I12", "Bad registrations", shared, badRegistrations),
+		row("I13", "Bad, late and contradicting reports", shared, badReports),
+		row("I14", "Cancel of what is unknown or over", shared, badCancels),
+		row("I15", "Unknown routes and executions; keys in the URL", shared, unknownRoutes),
+		row("I16", "Requests from foreign pages", shared, foreignOriginIsRefused),
+		row("I17", "Node reads, heartbeats and goodbyes", shared, nodeLifecycle),
+	}
+}
+
+func badAgents() []Row {
+	return []Row{
+		row("B1", "An agent that hangs", shared, agentHangs),
+		row("B2", "An agent that drips", shared, agentDrips),
+		row("B3", "Agents that send 100 MB", solitary, agentFloods),
+		row("B4", "An agent that sends broken JSON, or words", shared, agentSendsNonsense),
+		row("B5", "An agent that redirects", shared, agentRedirects),
+		row("B6", "An agent that closes the connection", shared, agentSlams),
+		row("B7", "An agent that is gone", shared, agentIsGone),
+		row("B8", "An agent with endless error texts", shared, agentErrorTextIsShort),
+		row("B9", "Every HTTP error of an agent is a failed execution", shared, agentHTTPErrors),
+		row("B10", "A silent agent stays usable", shared, silentAgentStaysUsable),
+	}
+}
+
+func childAndItsFailure(t *Trial) {
+	childHasARow(t)
+	failureOfAChild(t)
+}
+
+func filtersAndPages(t *Trial) {
+	filtersFind(t)
+	listPagesByCursor(t)
+}
+
+func trackedDeliveries(t *Trial) {
+	redirectsAreNotFollowed(t)
+	contextIsEchoed(t)
+}
+
+func fullQueues(t *Trial) {
+	nodeShareIsBounded(t)
+	serverQueueIsBounded(t)
+}
+
+func ownBodyLimit(t *Trial) {
+	t.Own()
+	bodyOverTheLimit(t)
+}
