@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -340,7 +341,7 @@ func TestFailuresHaveAClass(t *testing.T) {
 	t.Cleanup(plain.Close)
 	t.Cleanup(func() { close(hold) })
 	secure := httptest.NewUnstartedServer(mux)
-	secure.Config.ErrorLog = nil
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	allow, _ := ParseAllowList([]string{"127.0.0.1"})

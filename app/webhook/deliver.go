@@ -228,7 +228,7 @@ func (s *Service) request(ctx context.Context, m message, at time.Time, body []b
 		return nil, err
 	}
 	var key []byte
-	if m.secret != nil {
+	if len(m.secret) > 0 { // SQLite gives a NULL back as an empty value
 		if key, err = s.Box.Open(secretPlace(m.execution.ID), m.secret); err != nil {
 			return nil, fmt.Errorf("open the webhook secret: %w", err)
 		}
