@@ -32,6 +32,7 @@ type run struct {
 	attempt int    // the newest of those that joined
 	token   string // of that attempt
 	waiters int    // connections that wait for the outcome
+	offered bool   // the outcome is on its way over a connection
 	taken   bool   // the control plane has the outcome, or wants none
 	steps   map[[sha256.Size]byte]int
 
@@ -62,7 +63,15 @@ func (r *run) join(attempt int, token string) {
 func (r *run) repeatable(attempt int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ended() && r.outcome.failed() && r.taken && attempt > r.attempt
+	return r.ended() && r.outcome.failed() && (r.taken || r.offered) && attempt > r.attempt
+}
+
+// offer comes before the outcome is written out: the next attempt may be here before the writer knows that it was delivered.
+func (r *run) offer() outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.offered = true
+	return r.outcome
 }
 
 func (r *run) newestToken() string {
@@ -113,6 +122,7 @@ func (a *Agent) begin(f *function, e Execution, token string, input json.RawMess
 func (a *Agent) leave(r *run, delivered bool) {
 	r.mu.Lock()
 	r.waiters--
+	r.offered = false
 	news := delivered && !r.taken
 	r.taken = r.taken || delivered
 	orphaned := r.waiters == 0 && r.ended() && !r.taken

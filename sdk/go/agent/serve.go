@@ -46,7 +46,7 @@ func (a *Agent) answering(kind string) http.HandlerFunc {
 		delivered := false
 		select {
 		case <-run.done:
-			delivered = deliver(w, r, run.outcome)
+			delivered = deliver(w, r, run.offer())
 		case <-r.Context().Done(): // the connection is gone; the function goes on
 		}
 		a.leave(run, delivered)

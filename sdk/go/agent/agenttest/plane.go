@@ -445,7 +445,9 @@ func (p *Plane) progress(w http.ResponseWriter, r *http.Request) {
 		Message  string  `json:"message"`
 	}
 	read(r, &body)
-	p.update(r.PathValue("id"), func(e *Execution) { e.Progress = append(e.Progress, fmt.Sprintf("%.2f %s", body.Progress, body.Message)) })
+	p.update(r.PathValue("id"), func(e *Execution) {
+		e.Progress = append(e.Progress, fmt.Sprintf("%.2f %s", body.Progress, body.Message))
+	})
 	Reply(w, http.StatusOK, map[string]any{"success": true})
 }
 

@@ -1,0 +1,45 @@
+package agent_test
+
+import (
+	"context"
+	"log"
+	"os/signal"
+	"syscall"
+
+	"github.com/agentfield/agentfield/sdk/go/agent"
+)
+
+type Ticket struct {
+	Message string `json:"message" description:"What the customer wrote"`
+}
+
+type Decision struct {
+	Priority string `json:"priority" enum:"low,normal,high"`
+}
+
+// An agent that asks another one before it decides.
+func Example() {
+	support, err := agent.New(agent.Config{NodeID: "support"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	agent.Handle(support, "triage", func(ctx context.Context, ticket Ticket) (Decision, error) {
+		var mood struct {
+			Sentiment string `json:"sentiment"`
+		}
+		if err := support.Call(ctx, "sentiment-agent.analyze", map[string]string{"text": ticket.Message}, &mood); err != nil {
+			return Decision{}, err
+		}
+		agent.Note(ctx, "the customer sounds "+mood.Sentiment)
+		if mood.Sentiment == "frustrated" {
+			return Decision{Priority: "high"}, nil
+		}
+		return Decision{Priority: "normal"}, nil
+	}, agent.Description("Decides how urgent a ticket is."))
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := support.Run(ctx); err != nil {
+		log.Print(err)
+	}
+}
