@@ -127,10 +127,14 @@ func TestRegistrationTellsWhoAndWhatTheAgentIs(t *testing.T) {
 	if got := r.Header.Get("Authorization"); got != "Bearer key-1" {
 		t.Errorf("Authorization is %q", got)
 	}
-	for key, want := range map[string]any{"id": "shop", "base_url": a.URL(), "version": "1.2.3", "deployment_type": "long_running", "max_concurrency": 3.0} {
+	for key, want := range map[string]any{"id": "shop", "base_url": a.URL(), "version": "1.2.3", "deployment_type": "long_running"} {
 		if r.Body[key] != want {
 			t.Errorf("%s is %v, want %v", key, r.Body[key], want)
 		}
+	}
+	metadata, _ := json.Marshal(r.Body["metadata"])
+	if want := `"custom":{"descriptions":{"buy":"Buys things."},"max_concurrency":3}`; !strings.Contains(string(metadata), want) {
+		t.Errorf("metadata is %s and lacks %s", metadata, want)
 	}
 	if id, _ := r.Body["instance_id"].(string); id == "" {
 		t.Error("there is no instance_id")
@@ -163,6 +167,9 @@ func TestLeaseIsRenewedAndTheAgentRegistersAgainWhenItIsForgotten(t *testing.T) 
 	plane.Crash()
 	plane.Restart(true)
 	again := plane.AwaitRequest("POST", "/api/v1/nodes/register", 2)
+	if got := again.Header.Get("X-Node-Token"); got != "node_tester" {
+		t.Errorf("the node token is %q", got)
+	}
 	if again.Body["instance_id"] != plane.AwaitRequest("POST", "/api/v1/nodes/register", 1).Body["instance_id"] {
 		t.Error("the same process registered as another instance")
 	}

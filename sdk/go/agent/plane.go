@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type plane struct {
 	url    string
 	key    string
 	nodeID string
+	token  atomic.Pointer[string] // proves that we registered the node; from the last registration
 	http   *http.Client
 	pause  func(failures int) time.Duration // between two tries
 }
@@ -116,6 +118,9 @@ func (p *plane) request(ctx context.Context, method, path string, header http.He
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "agentfield-go")
 	request.Header.Set("X-Agent-Node-ID", p.nodeID)
+	if token := p.token.Load(); token != nil && *token != "" {
+		request.Header.Set("X-Node-Token", *token)
+	}
 	if p.key != "" {
 		request.Header.Set("Authorization", "Bearer "+p.key)
 	}

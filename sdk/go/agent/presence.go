@@ -13,18 +13,17 @@ import (
 
 // registration is what the control plane is told about the agent.
 type registration struct {
-	ID             string            `json:"id"`
-	BaseURL        string            `json:"base_url"`
-	Version        string            `json:"version"`
-	InstanceID     string            `json:"instance_id"`
-	Deployment     string            `json:"deployment_type"`
-	Reasoners      []registeredFunc  `json:"reasoners"`
-	Skills         []registeredFunc  `json:"skills"`
-	Communication  map[string]any    `json:"communication_config"`
-	Callback       map[string]string `json:"callback_discovery"`
-	Metadata       map[string]any    `json:"metadata"`
-	Tags           []string          `json:"proposed_tags"`
-	MaxConcurrency int               `json:"max_concurrency,omitempty"`
+	ID            string            `json:"id"`
+	BaseURL       string            `json:"base_url"`
+	Version       string            `json:"version"`
+	InstanceID    string            `json:"instance_id"`
+	Deployment    string            `json:"deployment_type"`
+	Reasoners     []registeredFunc  `json:"reasoners"`
+	Skills        []registeredFunc  `json:"skills"`
+	Communication map[string]any    `json:"communication_config"`
+	Callback      map[string]string `json:"callback_discovery"`
+	Metadata      map[string]any    `json:"metadata"`
+	Tags          []string          `json:"proposed_tags"`
 }
 
 type registeredFunc struct {
@@ -41,7 +40,7 @@ func (a *Agent) registration() registration {
 		Reasoners: []registeredFunc{}, Skills: []registeredFunc{},
 		Communication: map[string]any{"protocols": []string{"http"}, "heartbeat_interval": a.config.HeartbeatInterval.String()},
 		Callback:      map[string]string{"mode": "explicit", "preferred": a.url},
-		Tags:          notNil(a.config.Tags), MaxConcurrency: a.config.MaxConcurrency,
+		Tags:          notNil(a.config.Tags),
 	}
 	descriptions := map[string]string{}
 	for _, f := range a.order {
@@ -55,9 +54,11 @@ func (a *Agent) registration() registration {
 			descriptions[f.name] = f.description
 		}
 	}
-	reg.Metadata = map[string]any{
-		"sdk": map[string]string{"language": "go", "runtime": runtime.Version()}, "custom": map[string]any{"descriptions": descriptions},
+	custom := map[string]any{"descriptions": descriptions}
+	if a.config.MaxConcurrency > 0 {
+		custom["max_concurrency"] = a.config.MaxConcurrency
 	}
+	reg.Metadata = map[string]any{"sdk": map[string]string{"language": "go", "runtime": runtime.Version()}, "custom": custom}
 	return reg
 }
 
@@ -94,9 +95,11 @@ func (a *Agent) register(ctx context.Context, known bool) error {
 	for failures := 1; ; failures++ {
 		var answer struct {
 			Status string `json:"status"`
+			Token  string `json:"node_token"`
 		}
 		err := a.plane.send(ctx, shortTimeout, http.MethodPost, "/api/v1/nodes/register", nil, body, &answer)
 		if err == nil {
+			a.plane.token.Store(&answer.Token)
 			a.log.Info("registered", "server", a.plane.url, "url", a.url, "functions", len(a.order), "status", answer.Status)
 			return nil
 		}

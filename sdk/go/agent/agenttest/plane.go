@@ -271,7 +271,7 @@ func (p *Plane) register(w http.ResponseWriter, r *http.Request) {
 	}
 	read(r, &node)
 	p.change(func() { p.nodes[node.ID] = node.Base })
-	Reply(w, http.StatusCreated, map[string]any{"success": true, "message": "Node registered successfully", "node_id": node.ID})
+	Reply(w, http.StatusCreated, map[string]any{"success": true, "message": "Node registered successfully", "node_id": node.ID, "node_token": "node_" + node.ID})
 }
 
 func (p *Plane) known(id string) bool {
