@@ -61,6 +61,7 @@ type Function struct {
 	Kind        string // reasoner or skill
 	Concurrency int    // executions of the node at once; 0: no cap
 	Validate    func(input []byte) error
+	Address     any // the registry's own view of the function, handed back to Claim
 }
 
 // Instance is one address that a call may go to. Release gives its place back and tells how it went.
@@ -156,6 +157,7 @@ func New(o Options) *Service {
 	s.loops = []*lease.Loop{
 		{Name: "reap", Every: o.Replica.TTL() / 4, Do: s.reap, Log: o.Log},
 		{Name: "deadlines", Every: time.Second, Do: s.sweepDeadlines, Log: o.Log},
+		{Name: "orphans", Every: 10 * time.Second, Do: s.sweepOrphans, Log: o.Log},
 		{Name: "pending", Every: time.Second, Do: s.sweepPending, Log: o.Log},
 		{Name: "waiters", Every: 500 * time.Millisecond, Do: s.checkWaiters, Log: o.Log},
 		{Name: "gauge", Every: 250 * time.Millisecond, Do: s.measure, Log: o.Log},

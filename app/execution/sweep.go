@@ -9,7 +9,10 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
-const sweepPage = 500
+const (
+	sweepPage     = 500
+	orphanedAfter = 60_000 // ms that an instance has been stopped before what it accepted is given up
+)
 
 // reap takes back what dead replicas were working on: calls they had open are dispatched again, notices sent again.
 func (s *Service) reap(ctx context.Context) (bool, error) {
@@ -115,10 +118,10 @@ func (s *Service) InstanceLost(ctx context.Context, instance, reason string) err
 		return fmt.Errorf("look for the work of a lost instance: %w", err)
 	}
 	return s.moveRows(ctx, rows, func(e *models.Execution) *move {
-		m := &move{id: e.ID, from: []models.Status{models.Running}, attempt: e.Attempt, failures: 1, reason: "agent_restart_orphaned: " + reason}
+		m := &move{id: e.ID, from: []models.Status{models.Running}, attempt: e.Attempt, failures: 1, reason: reason}
 		m.failure = &failure{
 			code: "instance_lost", category: "agent_unreachable", class: onUnreachable,
-			message: "the instance that had accepted the call is gone (" + reason + "): send the request again if it may be repeated",
+			message: "the instance that had accepted the call is gone: send the request again if it may be repeated",
 		}
 		policy := parsePolicy(e.RetryPolicy)
 		m.to = models.Failed
@@ -127,6 +130,35 @@ func (s *Service) InstanceLost(ctx context.Context, instance, reason string) err
 		}
 		return m
 	})
+}
+
+// sweepOrphans settles what was accepted by instances that are gone, should the word of their end have been lost in a crash.
+func (s *Service) sweepOrphans(ctx context.Context) (bool, error) {
+	rows, err := s.DB.Query(ctx, `SELECT DISTINCT e.instance_id FROM executions e WHERE e.status = 'running' AND e.lease_owner IS NULL
+		AND e.instance_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.id = e.instance_id AND (i.lifecycle <> 'offline'
+		OR i.stopped_at IS NULL OR i.stopped_at > $1)) LIMIT 100`, s.DB.NowMs()-orphanedAfter)
+	if err != nil {
+		return false, fmt.Errorf("look for the work of instances that are gone: %w", err)
+	}
+	var gone []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			rows.Close()
+			return false, fmt.Errorf("read an instance id: %w", err)
+		}
+		gone = append(gone, id)
+	}
+	rows.Close()
+	if err := rows.Err(); err != nil {
+		return false, fmt.Errorf("look for the work of instances that are gone: %w", err)
+	}
+	for _, id := range gone {
+		if err := s.InstanceLost(ctx, id, "agent_restart_orphaned: the instance has been gone for a while"); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // moveRows makes one move for each row, in one transaction per page. Rows that have moved on meanwhile are left alone.

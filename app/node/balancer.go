@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -172,4 +173,22 @@ func (s *Service) Usable(nodeID string) bool {
 		}
 	}
 	return false
+}
+
+// Addresses lists the base URLs of one instance, or of all of a node when instanceID is nil; none for what is not registered.
+func (s *Service) Addresses(ctx context.Context, nodeID string, instanceID *string) ([]string, error) {
+	_, e, err := s.entry(ctx, nodeID)
+	if errors.Is(err, ErrUnknownNode) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var addresses []string
+	for _, i := range e.instances {
+		if (instanceID == nil && i.row.Lifecycle != Offline) || (instanceID != nil && i.ID == *instanceID) {
+			addresses = append(addresses, i.BaseURL)
+		}
+	}
+	return addresses, nil
 }

@@ -127,7 +127,8 @@ func (s *Service) fetch(ctx context.Context, nodeID string) (*entry, error) {
 }
 
 func (s *Service) fetchFunctions(ctx context.Context, nodeID string, e *entry) error {
-	rows, err := s.db.Query(ctx, "SELECT name, kind, input_schema FROM functions WHERE node_id = $1", nodeID)
+	rows, err := s.db.Query(ctx, `SELECT f.name, f.kind, f.input_schema, coalesce(q.max_concurrency, 0) FROM functions f
+		LEFT JOIN node_queues q ON q.node_id = f.node_id WHERE f.node_id = $1`, nodeID)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (s *Service) fetchFunctions(ctx context.Context, nodeID string, e *entry) e
 	for rows.Next() {
 		f := &Function{NodeID: nodeID}
 		var text *string
-		if err := rows.Scan(&f.Name, &f.Kind, &text); err != nil {
+		if err := rows.Scan(&f.Name, &f.Kind, &text, &f.Concurrency); err != nil {
 			return err
 		}
 		if text != nil {

@@ -35,10 +35,11 @@ func ParseTarget(target string) (node, function string, err error) {
 
 // Function is one function of a node as the hot path needs it. It does not change; a registration makes new ones.
 type Function struct {
-	NodeID string
-	Name   string
-	Kind   string // reasoner or skill
-	schema *schema
+	NodeID      string
+	Name        string
+	Kind        string // reasoner or skill
+	Concurrency int    // executions that the node works on at once, over all its functions; 0: no cap
+	schema      *schema
 }
 
 // Path is where an instance serves the function.

@@ -1,0 +1,193 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/app/node"
+	"github.com/agentfield/agentfield/app/webhook"
+)
+
+// failure is an error on its way to a caller: what to say, and with which status. Handlers return plain errors; this file alone knows
+// which answer each gets. What is not listed here is an internal error with a request id.
+type failure struct {
+	status      int
+	code        string // stable word of openapi.yaml
+	title       string // "error" of the body
+	details     string
+	category    string // error_category, where SDKs know one
+	retryAfter  time.Duration
+	executionID string
+	runID       string
+	state       string // status of the execution, where it matters
+	body        []byte // a complete body of its own instead of the above
+}
+
+func (f *failure) Error() string { return f.title + ": " + f.details }
+
+func badRequest(code, format string, args ...any) error {
+	return &failure{status: fiber.StatusBadRequest, code: code, title: "Bad request", details: fmt.Sprintf(format, args...)}
+}
+
+func invalidJSON(format string, args ...any) error {
+	return &failure{
+		status: fiber.StatusBadRequest, code: "invalid_json", title: "Invalid request body", details: fmt.Sprintf(format, args...), category: "internal_error",
+	}
+}
+
+// asFailure translates what services return.
+func asFailure(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	for _, translate := range []func(error) *failure{executionFailure, nodeFailure, accessFailure, frameworkFailure} {
+		if f := translate(err); f != nil {
+			return f
+		}
+	}
+	return &failure{
+		status: fiber.StatusInternalServerError, code: "internal_error", title: "Internal error",
+		details: "something went wrong on our side; the request id finds it in the server's log",
+	}
+}
+
+func executionFailure(err error) *failure {
+	var full *execution.QueueFullError
+	var state *execution.StateError
+	switch {
+	case errors.As(err, &full) && full.Node != "":
+		return &failure{
+			status: fiber.StatusTooManyRequests, code: "agent_queue_full", title: "Agent queue full", details: full.Error(),
+			category: "concurrency_limit", retryAfter: full.RetryAfter,
+		}
+	case errors.As(err, &full):
+		return &failure{
+			status: fiber.StatusServiceUnavailable, code: "queue_full", title: "Queue full", details: full.Error(),
+			category: "concurrency_limit", retryAfter: full.RetryAfter,
+		}
+	case errors.As(err, &state):
+		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: state.Error(), executionID: state.ID, state: string(state.Status)}
+	case errors.Is(err, execution.ErrNotFound):
+		return &failure{status: fiber.StatusNotFound, code: "execution_not_found", title: "execution not found", details: "there is no execution with this id: check it, or list executions"}
+	case errors.Is(err, execution.ErrDraining):
+		return &failure{status: fiber.StatusServiceUnavailable, code: "draining", title: "Shutting down", details: err.Error(), retryAfter: 2 * time.Second}
+	case errors.Is(err, execution.ErrIdempotencyKey):
+		return &failure{status: fiber.StatusUnprocessableEntity, code: "idempotency_key_reused", title: "Idempotency-Key reused", details: err.Error()}
+	case errors.Is(err, execution.ErrStaleAttempt):
+		return &failure{status: fiber.StatusConflict, code: "stale_attempt", title: "stale_attempt", details: err.Error()}
+	case errors.Is(err, execution.ErrTerminalConflict):
+		return &failure{status: fiber.StatusConflict, code: "terminal_conflict", title: "terminal_conflict", details: err.Error()}
+	case errors.Is(err, execution.ErrBadToken):
+		return &failure{status: fiber.StatusUnauthorized, code: "execution_token_invalid", title: "unauthorized", details: err.Error()}
+	case errors.Is(err, execution.ErrTooManyNotes):
+		return &failure{status: fiber.StatusTooManyRequests, code: "too_many_notes", title: "Too many notes", details: err.Error(), retryAfter: time.Minute}
+	case errors.Is(err, execution.ErrBadCursor):
+		return &failure{status: fiber.StatusBadRequest, code: "invalid_cursor", title: "Bad request", details: err.Error()}
+	case errors.Is(err, webhook.ErrInvalid):
+		return &failure{status: fiber.StatusBadRequest, code: "webhook_invalid", title: "Invalid webhook", details: sentence(err, webhook.ErrInvalid)}
+	case database.IsBusy(err):
+		return &failure{
+			status: fiber.StatusServiceUnavailable, code: "store_busy", title: "Store busy", details: "the store cannot take more at the moment: try again",
+			category: "concurrency_limit", retryAfter: time.Second,
+		}
+	}
+	return nil
+}
+
+func nodeFailure(err error) *failure {
+	var input *node.InputError
+	var invalid *node.InvalidError
+	switch {
+	case errors.As(err, &input):
+		return &failure{status: fiber.StatusUnprocessableEntity, code: "input_invalid", title: "Input does not match the schema", details: input.Error(), category: "agent_error"}
+	case errors.As(err, &invalid):
+		return &failure{status: fiber.StatusBadRequest, code: "invalid_registration", title: invalid.Error(), details: invalid.Error()}
+	case errors.Is(err, node.ErrUnknownNode), errors.Is(err, node.ErrUnknownFunction):
+		return &failure{status: fiber.StatusNotFound, code: "target_not_found", title: "Target not found", details: err.Error(), category: "internal_error"}
+	}
+	return nil
+}
+
+func accessFailure(err error) *failure {
+	switch {
+	case errors.Is(err, access.ErrUnauthorized):
+		return &failure{status: fiber.StatusUnauthorized, code: "unauthorized", title: "unauthorized", details: err.Error()}
+	case errors.Is(err, access.ErrForbidden):
+		return &failure{status: fiber.StatusForbidden, code: "forbidden", title: "forbidden", details: err.Error()}
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &failure{status: fiber.StatusServiceUnavailable, code: "store_busy", title: "Store busy", details: "the store did not answer in time: try again", retryAfter: time.Second}
+	}
+	return nil
+}
+
+func frameworkFailure(err error) *failure {
+	var f *fiber.Error
+	if !errors.As(err, &f) {
+		return nil
+	}
+	switch f.Code {
+	case fiber.StatusRequestEntityTooLarge:
+		return &failure{status: f.Code, code: "payload_too_large", title: "Payload too large", details: "the body is larger than this server accepts"}
+	case fiber.StatusNotFound:
+		return &failure{status: f.Code, code: "endpoint_not_found", title: "endpoint_not_found", details: f.Message}
+	case fiber.StatusMethodNotAllowed:
+		return &failure{status: f.Code, code: "method_not_allowed", title: "Method not allowed", details: "this path exists, but not with this method"}
+	}
+	if f.Code >= 500 {
+		return nil
+	}
+	return &failure{status: f.Code, code: "bad_request", title: "Bad request", details: f.Message}
+}
+
+// sentence is the text of an error without the sentinel it wraps.
+func sentence(err, sentinel error) string {
+	return strings.TrimPrefix(strings.TrimSuffix(err.Error(), ": "+sentinel.Error()), sentinel.Error()+": ")
+}
+
+// json is the documented body (ruling C3, wire.md B30): error, details, code, message, and the ids that lead on.
+func (f *failure) json(requestID string, problem bool, path string) []byte {
+	if f.body != nil {
+		return f.body
+	}
+	o := newObject(256)
+	o.text("error", f.title)
+	o.text("message", f.details)
+	o.text("details", f.details)
+	o.text("code", f.code)
+	if f.category != "" {
+		o.text("error_category", f.category)
+	}
+	if f.state != "" && !problem {
+		o.text("status", f.state)
+	}
+	if f.executionID != "" {
+		o.text("execution_id", f.executionID)
+	}
+	if f.runID != "" {
+		o.text("run_id", f.runID)
+	}
+	o.text("request_id", requestID)
+	if problem {
+		o.text("type", "about:blank#"+f.code)
+		o.text("title", f.title)
+		o.number("status", int64(f.status))
+		o.text("detail", f.details)
+		o.text("instance", path)
+	}
+	return o.end()
+}
+
+func (f *failure) retrySeconds() string {
+	return strconv.Itoa(int(math.Ceil(f.retryAfter.Seconds())))
+}

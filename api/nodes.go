@@ -1,0 +1,159 @@
+package api
+
+import (
+	"errors"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/agentfield/agentfield/app/node"
+)
+
+// registerNode takes a registration in either of its path forms (wire.md 3.1).
+func (s *Server) registerNode(c *fiber.Ctx) error {
+	if err := checkJSON(c.Body()); err != nil {
+		return err
+	}
+	r, err := node.DecodeRegistration(c.Body())
+	if err != nil {
+		return err
+	}
+	if r.NodeToken == "" {
+		r.NodeToken = c.Get("X-Node-Token")
+	}
+	done, err := s.Nodes.Register(c.UserContext(), r, c.IP())
+	if errors.Is(err, node.ErrNotOwner) {
+		return &failure{status: fiber.StatusForbidden, code: "node_token_required", title: "forbidden", details: err.Error()}
+	}
+	if err != nil {
+		return err
+	}
+	return c.Status(fiber.StatusCreated).JSON(done)
+}
+
+func (s *Server) listNodes(c *fiber.Ctx) error {
+	list, err := s.Nodes.List(c.UserContext(), node.ListQuery{
+		Health: c.Query("health_status"), TeamID: c.Query("team_id"), GroupID: c.Query("group_id"), ShowAll: c.QueryBool("show_all"),
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSON(list)
+}
+
+func (s *Server) showNode(c *fiber.Ctx) error {
+	one, err := s.Nodes.Get(c.UserContext(), c.Params("id"), c.Query("version"))
+	if err != nil {
+		return nodeNotFound(err)
+	}
+	return c.JSON(one)
+}
+
+func (s *Server) nodeStatus(c *fiber.Ctx) error {
+	status, err := s.Nodes.Status(c.UserContext(), c.Params("id"))
+	if err != nil {
+		return nodeNotFound(err)
+	}
+	return c.JSON(status)
+}
+
+func (s *Server) refreshNode(c *fiber.Ctx) error {
+	status, err := s.Nodes.Refresh(c.UserContext(), c.Params("id"))
+	if err != nil {
+		return nodeNotFound(err)
+	}
+	return c.JSON(fiber.Map{"message": "status refreshed", "node_id": status.NodeID, "status": status.Status})
+}
+
+func (s *Server) bulkNodeStatus(c *fiber.Ctx) error {
+	var r struct {
+		NodeIDs []string `json:"node_ids"`
+	}
+	if err := bind(c, &r, false); err != nil {
+		return err
+	}
+	reply, err := s.Nodes.BulkStatus(c.UserContext(), r.NodeIDs)
+	if err != nil {
+		return err
+	}
+	if reply.Failed > 0 {
+		c.Status(fiber.StatusMultiStatus)
+	}
+	return c.JSON(reply)
+}
+
+func (s *Server) heartbeat(c *fiber.Ctx) error {
+	beat, err := node.DecodeBeat(c.Body())
+	if err != nil {
+		return err
+	}
+	reply, err := s.Nodes.Heartbeat(c.UserContext(), c.Params("id"), beat, c.IP())
+	if err != nil {
+		return nodeNotFound(err)
+	}
+	return c.JSON(reply)
+}
+
+func (s *Server) renewLease(c *fiber.Ctx) error {
+	beat, err := node.DecodeBeat(c.Body())
+	if err != nil {
+		return err
+	}
+	reply, err := s.Nodes.RenewLease(c.UserContext(), c.Params("id"), beat, c.IP())
+	if err != nil {
+		return nodeNotFound(err)
+	}
+	return c.JSON(reply)
+}
+
+func (s *Server) setLifecycle(c *fiber.Ctx) error {
+	beat, err := node.DecodeBeat(c.Body())
+	if err != nil {
+		return err
+	}
+	if err := s.Nodes.SetLifecycle(c.UserContext(), c.Params("id"), beat, c.IP()); err != nil {
+		return nodeNotFound(err)
+	}
+	return c.JSON(fiber.Map{"success": true, "node_id": c.Params("id"), "lifecycle_status": beat.LifecycleStatus})
+}
+
+func (s *Server) shutdownNode(c *fiber.Ctx) error {
+	farewell, err := node.DecodeFarewell(c.Body())
+	if err != nil {
+		return err
+	}
+	reply, err := s.Nodes.Shutdown(c.UserContext(), c.Params("id"), farewell, c.IP())
+	if err != nil {
+		return nodeNotFound(err)
+	}
+	return c.Status(fiber.StatusAccepted).JSON(reply)
+}
+
+// capabilities answers discovery; its parameter errors have the form clients of that area know (wire.md 1.5).
+func (s *Server) capabilities(c *fiber.Ctx) error {
+	q, err := node.ParseDiscovery(func(name string) string { return c.Query(name) })
+	var wrong *node.ParameterError
+	if errors.As(err, &wrong) {
+		o := newObject(256)
+		o.text("error", "invalid_parameter")
+		o.text("message", wrong.Error())
+		o.text("code", "invalid_parameter")
+		o.value("details", fiber.Map{"parameter": wrong.Parameter, "provided": wrong.Provided, "allowed": wrong.Allowed})
+		o.text("request_id", requestID(c))
+		return sendJSON(c, fiber.StatusBadRequest, o.end())
+	}
+	if err != nil {
+		return err
+	}
+	found, err := s.Nodes.Capabilities(c.UserContext(), q)
+	if err != nil {
+		return err
+	}
+	return c.JSON(found)
+}
+
+func nodeNotFound(err error) error {
+	if errors.Is(err, node.ErrUnknownNode) {
+		return &failure{status: fiber.StatusNotFound, code: "node_not_found", title: "node not found", details: "no node with this id is registered"}
+	}
+	return err
+}

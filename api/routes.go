@@ -1,0 +1,117 @@
+package api
+
+import (
+	"fmt"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/agentfield/agentfield/app/access"
+)
+
+// Route is one line of the table: what it answers to and which right it demands.
+type Route struct {
+	Method, Path string
+	Scope        access.Scope
+	handler      fiber.Handler
+}
+
+// Shared are the routes that people and programs have in common: the same handler gives a page at the root and JSON under /api/v1.
+func (s *Server) Shared() []Route {
+	return []Route{
+		{"GET", "/executions", access.Read, s.listExecutions},
+		{"GET", "/executions/:id", access.Read, s.showExecution},
+		{"GET", "/executions/:id/input", access.Read, s.downloadInput},
+		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
+		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
+		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
+	}
+}
+
+// Machine are the routes of /api/v1 for callers and agents only.
+func (s *Server) Machine() []Route {
+	return []Route{
+		{"GET", "/overview", access.Read, s.overview},
+		{"POST", "/execute/async/:target", access.Execute, s.executeAsync},
+		{"POST", "/execute/:target", access.Execute, s.execute},
+		{"POST", "/executions/batch-status", access.Read, s.batchStatus},
+		{"GET", "/executions/:id/events", access.Read, s.executionEvents},
+
+		{"POST", "/executions/note", access.Agent, s.note},
+		{"POST", "/executions/:id/status", access.Agent, s.reportStatus},
+		{"POST", "/executions/:id/progress", access.Agent, s.progress},
+
+		{"POST", "/nodes/register", access.Agent, s.registerNode},
+		{"POST", "/nodes/status/bulk", access.Read, s.bulkNodeStatus},
+		{"POST", "/nodes", access.Agent, s.registerNode},
+		{"GET", "/nodes", access.Read, s.listNodes},
+		{"GET", "/nodes/:id", access.Read, s.showNode},
+		{"GET", "/nodes/:id/status", access.Read, s.nodeStatus},
+		{"POST", "/nodes/:id/status/refresh", access.Read, s.refreshNode},
+		{"PATCH", "/nodes/:id/status", access.Agent, s.renewLease},
+		{"POST", "/nodes/:id/heartbeat", access.Agent, s.heartbeat},
+		{"POST", "/nodes/:id/lifecycle/status", access.Agent, s.setLifecycle},
+		{"POST", "/nodes/:id/shutdown", access.Agent, s.shutdownNode},
+		{"GET", "/discovery/capabilities", access.Read, s.capabilities},
+	}
+}
+
+// Human are the routes of the pages only.
+func (s *Server) Human() []Route {
+	return []Route{
+		{"GET", "/", access.Read, s.overview},
+		{"GET", "/executions/rows", access.Read, s.executionRows},
+		{"GET", "/g", access.Read, s.resolve},
+		{"GET", "/g/:id", access.Read, s.resolve},
+		{"GET", "/events", access.Read, s.stream},
+		{"POST", "/theme", access.Public, s.setTheme},
+		{"GET", "/static/*", access.Public, s.asset},
+		{"GET", "/favicon.ico", access.Public, s.favicon},
+	}
+}
+
+// Open are the routes for machines that watch the server.
+func (s *Server) Open() []Route {
+	return []Route{
+		{"GET", "/livez", access.Public, s.live},
+		{"GET", "/readyz", access.Public, s.ready},
+		{"GET", "/healthz", access.Public, s.ready},
+		{"GET", "/health", access.Public, s.health},
+		{"GET", "/api/v1/health", access.Public, s.health},
+		{"GET", "/metrics", access.Public, adaptor.HTTPHandler(promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))},
+	}
+}
+
+func (s *Server) mount() {
+	s.add(s.app, s.Open())
+	v1 := s.app.Group("/api/v1", asJSON)
+	s.add(v1, s.Machine())
+	s.add(v1, s.Shared())
+	s.app.Use("/api", asJSON, notFound)
+	pages := s.app.Group("/", asPage)
+	s.add(pages, s.Human())
+	s.add(pages, s.Shared())
+	s.app.Use(notFound)
+}
+
+// add registers routes; one without a scope is a mistake that must not start.
+func (s *Server) add(r fiber.Router, routes []Route) {
+	for _, route := range routes {
+		if route.Scope == "" {
+			panic(fmt.Sprintf("api: %s %s has no scope", route.Method, route.Path))
+		}
+		r.Add(route.Method, route.Path, s.demand(route.Scope), route.handler)
+	}
+}
+
+func asJSON(c *fiber.Ctx) error {
+	c.Locals(localJSON, true)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	return c.Next()
+}
+
+func notFound(c *fiber.Ctx) error {
+	return fiber.NewError(fiber.StatusNotFound, c.Method()+" "+c.Path()+" does not exist")
+}

@@ -1,0 +1,264 @@
+// Package app puts the server together: it builds every service once, wires them, starts them in order and stops them in reverse. It
+// alone knows everybody.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/agentfield/agentfield/api"
+	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/config"
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/app/lease"
+	"github.com/agentfield/agentfield/app/node"
+	"github.com/agentfield/agentfield/app/payload"
+	"github.com/agentfield/agentfield/app/secret"
+	"github.com/agentfield/agentfield/app/webhook"
+)
+
+// App is one replica of the server.
+type App struct {
+	config     config.Config
+	log        *slog.Logger
+	db         *database.DB
+	replica    *lease.Replica
+	hub        *event.Hub
+	tail       *event.Tail
+	nodes      *node.Service
+	executions *execution.Service
+	webhooks   *webhook.Service
+	server     *api.Server
+	listener   net.Listener
+	failed     chan error
+}
+
+// Clock replaces the time of the database and of the services, for tests.
+type Clock func() time.Time
+
+// New opens the database and builds the services. Nothing runs and nobody is answered before Start.
+func New(ctx context.Context, c config.Config, log *slog.Logger) (*App, error) {
+	return NewWithClock(ctx, c, log, nil)
+}
+
+// NewWithClock is New under another clock; nil is the real one.
+func NewWithClock(ctx context.Context, c config.Config, log *slog.Logger, clock Clock) (*App, error) {
+	a := &App{config: c, log: log, hub: event.NewHub(), failed: make(chan error, 1)}
+	db, err := database.Open(ctx, database.Config{
+		DataDir: c.DataDir, URL: c.DatabaseURL, MaxConns: int32(c.DatabaseMaxConns), Clock: clock, Log: log, //nolint:gosec // validated: a small number
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.db = db
+	if err := a.build(ctx); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *App) build(ctx context.Context) error {
+	c := a.config
+	box, err := a.openBox(ctx)
+	if err != nil {
+		return err
+	}
+	allowed, err := webhook.ParseAllowList(c.WebhookAllowedHosts)
+	if err != nil {
+		return fmt.Errorf("read webhook_allowed_hosts: %w", err)
+	}
+	codec, err := payload.NewCodec()
+	if err != nil {
+		return err
+	}
+	if a.replica, err = lease.Join(ctx, a.db, c.LeaseTTL, a.log); err != nil {
+		return err
+	}
+	events := event.NewLog(a.hub)
+	toNodes := webhook.ForNodes(webhook.AllowList{}, 0)
+	client := webhook.NewClient(toNodes)
+	a.tail = event.NewTail(a.db, a.hub, a.log, a.replica.Others, a.wake)
+	a.nodes = node.New(node.Options{
+		DB: a.db, Events: events, Hub: a.hub, Client: client, Log: a.log,
+		CheckURL:            func(raw string) error { return webhook.CheckURL(toNodes, raw) },
+		TokenKey:            box.Derive("node tokens"),
+		AllowUnsigned:       c.AcceptsUnsignedAgents(),
+		DefaultConcurrency:  c.NodeConcurrency,
+		HealthCheckInterval: c.HealthCheckInterval, HealthCheckTimeout: c.HealthCheckTimeout, Failures: c.HealthFailures,
+		OnInstanceLost: a.instanceLost, OnAvailable: a.nodeAvailable,
+	})
+	a.webhooks = webhook.New(webhook.Config{
+		Policy: webhook.ForWebhooks(allowed, c.WebhookTimeout), MaxAttempts: c.WebhookMaxAttempts, Backoff: c.WebhookBackoff, MaxBackoff: c.WebhookMaxBackoff,
+	}, webhook.Parts{DB: a.db, Replica: a.replica, Events: events, Codec: codec, Box: box, Log: a.log})
+	a.executions = execution.New(execution.Options{
+		DB: a.db, Events: events, Hub: a.hub, Replica: a.replica, Nodes: registry{a.nodes}, Client: client, Codec: codec, Log: a.log,
+		TokenKey: box.Derive("execution tokens"), InternalToken: c.InternalToken, AllowUnsigned: c.AcceptsUnsignedAgents(),
+		Workers: c.Workers, QueueDepth: c.QueueDepth, NodeDepth: c.NodeDepth, SyncTimeout: c.SyncTimeout, MaxTimeout: c.MaxTimeout,
+		ResultLimit: int64(c.ResultLimit), WebhookAttempts: c.WebhookMaxAttempts, MaxRedeliveries: maxRedeliveries,
+		RedeliveryBackoff: lease.Backoff{First: 50 * time.Millisecond, Max: 10 * time.Second}, Delivered: a.webhooks.Wake,
+	})
+	return a.face(ctx)
+}
+
+// maxRedeliveries is how often in a row a call may be lost with a replica before it ends as replica_lost: a call that kills the server
+// must not do so for ever.
+const maxRedeliveries = 20
+
+func (a *App) openBox(ctx context.Context) (*secret.Box, error) {
+	key, warning, err := secret.LoadKey(ctx, secret.Config{Configured: a.config.SecretKey, DataDir: a.config.DataDir}, a.db)
+	if err != nil {
+		return nil, err
+	}
+	if warning != "" {
+		a.log.Warn(warning)
+	}
+	return secret.NewBox(key)
+}
+
+func (a *App) face(ctx context.Context) error {
+	c := a.config
+	gate, err := a.openGate(ctx)
+	if err != nil {
+		return err
+	}
+	a.server = api.New(api.Options{
+		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Hub: a.hub, Gate: gate, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
+		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout,
+		CORSOrigins: c.CORSOrigins, Loopback: gate.Open(),
+	})
+	return nil
+}
+
+func (a *App) metrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(a.executions.Collectors()...)
+	r.MustRegister(a.webhooks.Collectors()...)
+	for _, l := range a.loops() {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "agentfield_loop_last_success_timestamp_seconds", Help: "When a background loop last did its work.",
+			ConstLabels: prometheus.Labels{"loop": l.Name},
+		}, func() float64 { return float64(l.LastSuccess().UnixMilli()) / 1000 }))
+	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "agentfield_event_streams", Help: "Open event streams."},
+		func() float64 { return float64(a.hub.Streams()) }))
+	return r
+}
+
+func (a *App) loops() []*lease.Loop {
+	loops := append([]*lease.Loop{a.replica.Loop()}, a.executions.Loops()...)
+	return append(append(loops, a.webhooks.Loops()...), a.nodes.Loops()...)
+}
+
+var errLoopStuck = errors.New("a background loop has not succeeded for a while")
+
+// check is readiness: the database answers and the heartbeat is not overdue.
+func (a *App) check(ctx context.Context) error {
+	if err := a.db.Ping(ctx); err != nil {
+		return err
+	}
+	if time.Since(a.replica.Loop().LastSuccess()) > 3*a.replica.TTL() {
+		return fmt.Errorf("heartbeat: %w", errLoopStuck)
+	}
+	return nil
+}
+
+// Start begins to work and to answer. It returns once requests are accepted.
+func (a *App) Start(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", a.config.Listen, err)
+	}
+	a.listener = listener
+	a.replica.Start()
+	a.tail.Start()
+	a.nodes.Start()
+	a.webhooks.Start()
+	a.executions.Start()
+	go func() { a.failed <- a.server.Serve(listener) }()
+	a.log.Info("listening on "+a.URL(), "version", Version())
+	return nil
+}
+
+// URL is the address of the server with the port it really has.
+func (a *App) URL() string { return "http://" + a.listener.Addr().String() }
+
+// Wait receives when the server has stopped answering without being asked to.
+func (a *App) Wait() <-chan error { return a.failed }
+
+// Stop ends in order: not ready, no new work, running work finishes within ctx or goes back to the queue, then everything closes.
+// Nothing that was accepted is lost.
+func (a *App) Stop(ctx context.Context) error {
+	a.log.Info("shutting down", "grace", a.config.ShutdownGrace)
+	drain, cancel := context.WithTimeout(ctx, a.config.ShutdownGrace*3/4)
+	a.executions.Drain(drain)
+	cancel()
+	a.hub.Close()
+	err := a.server.Shutdown(ctx)
+	a.webhooks.Stop(ctx)
+	a.executions.Stop()
+	a.nodes.Stop()
+	a.tail.Stop()
+	a.replica.Leave(context.WithoutCancel(ctx))
+	a.db.Close()
+	if err != nil {
+		return fmt.Errorf("close the connections: %w", err)
+	}
+	return nil
+}
+
+// wake is another replica's hint.
+func (a *App) wake() {
+	a.executions.Wake()
+	a.webhooks.Wake()
+}
+
+func (a *App) instanceLost(ctx context.Context, instance, reason string) {
+	if err := a.executions.InstanceLost(ctx, instance, reason); err != nil {
+		a.log.Error("cannot settle the work of a lost instance", "instance_id", instance, "error", err)
+	}
+}
+
+func (a *App) nodeAvailable(node string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := a.executions.NodeAvailable(ctx, node); err != nil {
+		a.log.Warn("cannot queue what was pending; the next sweep will", "node", node, "error", err)
+	}
+}
+
+// Version is that of the build: a tag, or the revision it was made from.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && info.Main.Version == "(devel)" {
+			return "devel-" + s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return info.Main.Version
+}
+
+const bootstrapSetting = "bootstrap token hash"
+
+// openGate decides who may come in: everybody on a loopback address, the holder of the key elsewhere. Where a key is needed and none is
+// configured, one is made and shown once.
+func (a *App) openGate(ctx context.Context) (*access.Gate, error) {
+	if a.config.APIKey != "" || a.config.Loopback() {
+		return access.NewGate(a.config.Loopback(), a.config.APIKey), nil
+	}
+	return a.bootstrap(ctx)
+}
