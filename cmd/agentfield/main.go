@@ -64,13 +64,15 @@ func (p program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "agentfield",
 		Short:         "Makes remote agents callable like any API, and remembers every call",
+		RunE:          p.runServer,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(p.migrate(), p.health(), p.config(), p.version())
+	config.AddFlags(root.Flags())
+	root.AddCommand(p.server(), p.migrate(), p.health(), p.config(), p.version())
 	for _, c := range root.Commands() {
 		noArguments(c)
 	}
