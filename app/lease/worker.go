@@ -22,6 +22,7 @@ type Worker[T any] struct {
 	NextDue func(ctx context.Context) (d time.Duration, ok bool, err error)
 	Log     *slog.Logger
 
+	once   sync.Once
 	loop   Loop
 	inUse  atomic.Int64
 	hungry atomic.Bool // the last claim was cut short by the number of slots
@@ -33,7 +34,7 @@ type Worker[T any] struct {
 // Start begins to claim.
 func (w *Worker[T]) Start() {
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	w.loop.Name, w.loop.Every, w.loop.Do, w.loop.Log = w.Name, w.Poll, w.claim, w.Log
+	w.prepare()
 	w.loop.Start()
 }
 
@@ -44,7 +45,14 @@ func (w *Worker[T]) Wake() { w.loop.Wake() }
 func (w *Worker[T]) InUse() int { return int(w.inUse.Load()) }
 
 // Loop is the claiming loop, for supervision.
-func (w *Worker[T]) Loop() *Loop { return &w.loop }
+func (w *Worker[T]) Loop() *Loop {
+	w.prepare()
+	return &w.loop
+}
+
+func (w *Worker[T]) prepare() {
+	w.once.Do(func() { w.loop.Name, w.loop.Every, w.loop.Do, w.loop.Log = w.Name, w.Poll, w.claim, w.Log })
+}
 
 // Drain stops claiming and waits until what runs has ended, at most as long as ctx lives; then it cancels the rest and waits for it.
 func (w *Worker[T]) Drain(ctx context.Context) {
