@@ -51,6 +51,7 @@ type Plane struct {
 	changed   chan struct{} // closed and replaced with every change
 	requests  []Request
 	nodes     map[string]string // id → base URL
+	skills    map[string]bool   // by target
 	execs     map[string]*Execution
 	byKey     map[string]string // Idempotency-Key → execution id
 	order     []string
@@ -65,7 +66,7 @@ type Plane struct {
 func New(t testing.TB) *Plane {
 	p := &Plane{
 		t: t, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, changed: make(chan struct{}),
-		nodes: map[string]string{}, execs: map[string]*Execution{}, byKey: map[string]string{},
+		nodes: map[string]string{}, skills: map[string]bool{}, execs: map[string]*Execution{}, byKey: map[string]string{},
 	}
 	p.life, p.kill = context.WithCancel(context.Background())
 	p.server = httptest.NewServer(p.routes())
@@ -198,12 +199,15 @@ func (p *Plane) Dispatch(ctx context.Context, target, input, id string, attempt 
 	p.mu.Lock()
 	life := p.life
 	node, function, _ := strings.Cut(target, ".")
-	base := p.nodes[node]
+	base, kind := p.nodes[node], "/reasoners/"
+	if p.skills[target] {
+		kind = "/skills/"
+	}
 	p.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/reasoners/"+function, strings.NewReader(input))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+kind+function, strings.NewReader(input))
 	if err != nil {
 		return Answer{Err: err}
 	}
@@ -266,11 +270,19 @@ func read(r *http.Request, into any) { _ = json.NewDecoder(r.Body).Decode(into) 
 
 func (p *Plane) register(w http.ResponseWriter, r *http.Request) {
 	var node struct {
-		ID   string `json:"id"`
-		Base string `json:"base_url"`
+		ID     string `json:"id"`
+		Base   string `json:"base_url"`
+		Skills []struct {
+			ID string `json:"id"`
+		} `json:"skills"`
 	}
 	read(r, &node)
-	p.change(func() { p.nodes[node.ID] = node.Base })
+	p.change(func() {
+		p.nodes[node.ID] = node.Base
+		for _, skill := range node.Skills {
+			p.skills[node.ID+"."+skill.ID] = true
+		}
+	})
 	Reply(w, http.StatusCreated, map[string]any{"success": true, "message": "Node registered successfully", "node_id": node.ID, "node_token": "node_" + node.ID})
 }
 
