@@ -30,6 +30,7 @@ func rules() []rule {
 	}
 	return []rule{
 		{from: "models", within: []string{}, not: slices.Concat(web, store, []string{"net/http"})},
+		{from: "app/access", within: []string{}, not: slices.Concat(web, store)},
 		{from: "migrations", within: []string{}, not: web},
 		{from: "app/config", within: []string{}, not: slices.Concat(web, store)},
 		{from: "app/database", within: []string{"models", "migrations", "app/database"}, not: web},

@@ -72,7 +72,7 @@ func (p program) root() *cobra.Command {
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	config.AddFlags(root.Flags())
-	root.AddCommand(p.server(), p.migrate(), p.health(), p.config(), p.version())
+	root.AddCommand(p.server(), p.demo(), p.migrate(), p.health(), p.config(), p.version())
 	for _, c := range root.Commands() {
 		noArguments(c)
 	}
