@@ -46,27 +46,39 @@ func TestFunctionsAnswerAsDocumentedAndAlwaysTheSame(t *testing.T) {
 		want          string // of the whole answer when it begins with {, else a part of it
 	}{
 		{"hello-world.greet", `{"name":"Alice"}`, 200, `{"greeting":"Hello, Alice!"}`},
-		{"support-agent.analyze_sentiment", `{"message":"This is the third time I am calling!","conversation_history":[]}`, 200,
-			`{"sentiment":"frustrated","confidence":0.92,"recommendation":"escalate"}`},
-		{"support-agent.analyze_sentiment", `{"message":"This is the third time I am calling about this issue!","conversation_history":[` +
-			`{"role":"user","content":"My order never arrived"},{"role":"agent","content":"Let me check that for you"}]}`, 200,
-			`{"sentiment":"frustrated","confidence":0.94,"recommendation":"escalate"}`},
-		{"support-agent.support_analyze_sentiment", `{"message":"This is the third time I am calling!"}`, 200,
-			`{"sentiment":"frustrated","confidence":0.92,"recommendation":"escalate"}`},
+		{
+			"support-agent.analyze_sentiment", `{"message":"This is the third time I am calling!","conversation_history":[]}`, 200,
+			`{"sentiment":"frustrated","confidence":0.92,"recommendation":"escalate"}`,
+		},
+		{
+			"support-agent.analyze_sentiment", `{"message":"This is the third time I am calling about this issue!","conversation_history":[` +
+				`{"role":"user","content":"My order never arrived"},{"role":"agent","content":"Let me check that for you"}]}`, 200,
+			`{"sentiment":"frustrated","confidence":0.94,"recommendation":"escalate"}`,
+		},
+		{
+			"support-agent.support_analyze_sentiment", `{"message":"This is the third time I am calling!"}`, 200,
+			`{"sentiment":"frustrated","confidence":0.92,"recommendation":"escalate"}`,
+		},
 		{"support-agent.analyze_sentiment", `{"message":"Help!"}`, 200, `{"sentiment":"neutral","confidence":0.7,"recommendation":"reply"}`},
 		{"support-agent.analyze_sentiment", `{"message":"Thank you, it works now!"}`, 200, `{"sentiment":"positive","confidence":0.88,"recommendation":"close"}`},
-		{"support-agent.triage_ticket", `{"ticket_id":12345,"message":"I can't log in"}`, 200,
-			`{"ticket_id":12345,"priority":"high","escalate":true,"category":"access","sentiment":"concerned","reason":"the customer cannot use the product"}`},
-		{"support-agent.triage_ticket", `{"ticket":{"ticket_id":"T-1","message":"Where is my package?"}}`, 200,
-			`{"ticket_id":"T-1","priority":"normal","escalate":false,"category":"delivery","sentiment":"neutral","reason":"an ordinary question about delivery"}`},
+		{
+			"support-agent.triage_ticket", `{"ticket_id":12345,"message":"I can't log in"}`, 200,
+			`{"ticket_id":12345,"priority":"high","escalate":true,"category":"access","sentiment":"concerned","reason":"the customer cannot use the product"}`,
+		},
+		{
+			"support-agent.triage_ticket", `{"ticket":{"ticket_id":"T-1","message":"Where is my package?"}}`, 200,
+			`{"ticket_id":"T-1","priority":"normal","escalate":false,"category":"delivery","sentiment":"neutral","reason":"an ordinary question about delivery"}`,
+		},
 		{"support-agent.triage_ticket", `{}`, 422, `{"error":"the ticket has no message"}`},
 		{"sentiment-agent.analyze", `{"text":"Great, I love it"}`, 200, `{"sentiment":"positive","confidence":0.88,"recommendation":"close"}`},
 		{"research-agent.deep_analysis", `{"topic":"quantum computing applications"}`, 200, `"analysis":"Quantum computing applications is best read as`},
 		{"research-agent.deep_analysis", `{"topic":" "}`, 422, `{"error":"the topic is empty"}`},
 		{"doc-processor.analyze", `{"document_url":"https://example.com/report.pdf"}`, 200, `"summary":"Document contains `},
 		{"doc-processor.analyze", `{"document_url":"/etc/passwd"}`, 422, `{"error":"document_url \"/etc/passwd\" is not an http or https address"}`},
-		{"escalation-agent.create_ticket", `{"customer_id":"user_456","sentiment":{"sentiment":"frustrated"},"priority":"high"}`, 200,
-			`"priority":"high","queue":"duty-officer","sla_minutes":15}`},
+		{
+			"escalation-agent.create_ticket", `{"customer_id":"user_456","sentiment":{"sentiment":"frustrated"},"priority":"high"}`, 200,
+			`"priority":"high","queue":"duty-officer","sla_minutes":15}`,
+		},
 		{"analytics-agent.process_dataset", `{"dataset_id":"large_dataset"}`, 200, `"rows":50000,"mean":`},
 		{"slow-agent.sleep", `{"seconds":2}`, 200, `{"slept_seconds":2}`},
 		{"slow-agent.sleep", `{"seconds":-1}`, 422, `{"error":"seconds is -1 and must lie between 0 and 86400"}`},

@@ -47,9 +47,29 @@ var cues = []struct {
 	phrase string
 	weight float64
 }{
-	{"third time", 3}, {"second time", 2}, {"unacceptable", 3}, {"ridiculous", 3}, {"angry", 3}, {"furious", 4}, {"terrible", 2}, {"worst", 2},
-	{"never", 1}, {"still", 1}, {"again", 1}, {"broken", 1}, {"can't", 1}, {"cannot", 1}, {"not work", 1}, {"waiting", 1}, {"refund", 1},
-	{"thank", -2}, {"great", -2}, {"love", -2}, {"perfect", -2}, {"works now", -2}, {"appreciate", -2},
+	{"third time", 3},
+	{"second time", 2},
+	{"unacceptable", 3},
+	{"ridiculous", 3},
+	{"angry", 3},
+	{"furious", 4},
+	{"terrible", 2},
+	{"worst", 2},
+	{"never", 1},
+	{"still", 1},
+	{"again", 1},
+	{"broken", 1},
+	{"can't", 1},
+	{"cannot", 1},
+	{"not work", 1},
+	{"waiting", 1},
+	{"refund", 1},
+	{"thank", -2},
+	{"great", -2},
+	{"love", -2},
+	{"perfect", -2},
+	{"works now", -2},
+	{"appreciate", -2},
 }
 
 // feel weighs the cues of a message, and at half weight those of what the customer said before.

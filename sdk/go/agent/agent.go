@@ -183,13 +183,14 @@ func (a *Agent) Serve(ctx context.Context, listener net.Listener) error {
 
 	select {
 	case refused := <-presence: // nil when ctx ended
-		err := a.stop(server)
-		<-serving
+		err := a.stop(context.WithoutCancel(ctx), server)
+		if broken := <-serving; !errors.Is(broken, http.ErrServerClosed) {
+			err = errors.Join(broken, err)
+		}
 		return errors.Join(refused, err)
 	case broken := <-serving:
 		leave()
-		<-presence
-		return errors.Join(broken, a.stop(server))
+		return errors.Join(broken, <-presence, a.stop(context.WithoutCancel(ctx), server))
 	}
 }
 
@@ -200,17 +201,17 @@ func (a *Agent) Ready() <-chan struct{} { return a.ready }
 func (a *Agent) URL() string { return a.url }
 
 // stop ends the agent in the order that loses nothing: first nobody sends more, then what runs ends, then its outcomes are handed over.
-func (a *Agent) stop(server *http.Server) error {
-	a.sayGoodbye()
+func (a *Agent) stop(ctx context.Context, server *http.Server) error {
+	a.sayGoodbye(ctx)
 	defer a.plane.http.CloseIdleConnections()
 	defer a.discard()
-	if a.settle(server, a.config.StopTimeout) == nil {
+	if a.settle(ctx, server, a.config.StopTimeout) == nil {
 		a.abort(ErrStopping)
 		return server.Close()
 	}
 	a.abort(ErrStopping)
 	a.discard()
-	err := a.settle(server, 5*time.Second)
+	err := a.settle(ctx, server, 5*time.Second)
 	_ = server.Close()
 	if err != nil {
 		return fmt.Errorf("agent: %d executions did not end although they were cancelled", a.counters.inFlight.Load())
@@ -219,8 +220,8 @@ func (a *Agent) stop(server *http.Server) error {
 }
 
 // settle lets connections, functions and reports come to their end.
-func (a *Agent) settle(server *http.Server, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (a *Agent) settle(ctx context.Context, server *http.Server, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		return err

@@ -27,7 +27,7 @@ func newAgent(t *testing.T, plane *agenttest.Plane, config Config) *Agent {
 	t.Helper()
 	config.ServerURL = plane.URL
 	config.NodeID = first(config.NodeID, "tester")
-	config.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	config.Logger = slog.New(slog.DiscardHandler)
 	a, err := New(config)
 	if err != nil {
 		t.Fatal(err)

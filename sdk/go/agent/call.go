@@ -28,7 +28,7 @@ const (
 // Errors: *CallError if the child did not succeed or was refused; the cause of ctx if that ended first.
 func (a *Agent) Call(ctx context.Context, target string, input, out any) error {
 	if r := runOf(ctx); r != nil {
-		defer a.slots.lend(r.ctx, &r.slot)()
+		defer a.slots.lend(r.ctx.Done(), &r.slot)()
 	}
 	id, err := a.submit(ctx, target, input)
 	if err != nil {

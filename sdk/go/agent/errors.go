@@ -98,8 +98,7 @@ func outcomeOf(value any, err error) outcome {
 
 func failureOf(err error) outcome {
 	o := outcome{status: http.StatusInternalServerError, message: err.Error()}
-	var own *Error
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*Error](err); ok {
 		if own.Status >= 400 && own.Status <= 599 {
 			o.status = own.Status
 		}

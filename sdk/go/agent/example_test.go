@@ -2,7 +2,7 @@ package agent_test
 
 import (
 	"context"
-	"log"
+	"log/slog"
 	"os/signal"
 	"syscall"
 
@@ -21,7 +21,8 @@ type Decision struct {
 func Example() {
 	support, err := agent.New(agent.Config{NodeID: "support"})
 	if err != nil {
-		log.Fatal(err)
+		slog.Error("the agent cannot be made", "error", err)
+		return
 	}
 	agent.Handle(support, "triage", func(ctx context.Context, ticket Ticket) (Decision, error) {
 		var mood struct {
@@ -40,6 +41,6 @@ func Example() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if err := support.Run(ctx); err != nil {
-		log.Print(err)
+		slog.Error("the agent has stopped", "error", err)
 	}
 }

@@ -58,8 +58,8 @@ func (e *planeError) Error() string {
 
 // passing reports whether the same request may succeed later without anybody changing anything.
 func passing(err error) bool {
-	var answer *planeError
-	if !errors.As(err, &answer) {
+	answer, ok := errors.AsType[*planeError](err)
+	if !ok {
 		return true // no answer at all
 	}
 	switch answer.Status {
@@ -79,7 +79,7 @@ func (p *plane) send(ctx context.Context, timeout time.Duration, method, path st
 	if err != nil {
 		return err
 	}
-	response, err := p.http.Do(request)
+	response, err := p.http.Do(request) //nolint:gosec // the address of the control plane is configured, not received
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (p *plane) request(ctx context.Context, method, path string, header http.He
 			return nil, err
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, p.url+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, p.url+path, bytes.NewReader(body)) //nolint:gosec // as above: configured
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +150,7 @@ func text(value json.RawMessage) string {
 // rest waits before the next try: as long as the control plane asked for, at least as the backoff says. It returns early with ctx.
 func (p *plane) rest(ctx context.Context, failures int, err error) error {
 	pause := p.pause(failures)
-	var answer *planeError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*planeError](err); ok {
 		pause = max(pause, min(answer.RetryAfter, time.Minute))
 	}
 	return sleep(ctx, pause)

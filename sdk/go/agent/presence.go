@@ -74,10 +74,10 @@ func (a *Agent) stayPresent(ctx context.Context) error {
 	known := false
 	for ctx.Err() == nil {
 		if err := a.register(ctx, known); err != nil {
-			if ctx.Err() != nil {
-				return nil
+			if ctx.Err() == nil {
+				return err
 			}
-			return err
+			break
 		}
 		if !known {
 			known = true
@@ -152,14 +152,14 @@ func (a *Agent) renew(ctx context.Context) (lease time.Duration, err error) {
 }
 
 // sayGoodbye takes the agent out of rotation before it stops to listen. If nobody hears it, failed calls will tell the same.
-func (a *Agent) sayGoodbye() {
+func (a *Agent) sayGoodbye(ctx context.Context) {
 	select {
 	case <-a.ready:
 	default:
 		return // never registered
 	}
 	body := map[string]any{"reason": "shutdown", "version": a.config.Version, "instance_id": a.instanceID}
-	if err := a.plane.send(context.Background(), 5*time.Second, http.MethodPost, a.nodePath("/shutdown"), nil, body, nil); err != nil {
+	if err := a.plane.send(ctx, 5*time.Second, http.MethodPost, a.nodePath("/shutdown"), nil, body, nil); err != nil {
 		a.log.Warn("the control plane was not told of the stop", "error", err)
 	}
 }

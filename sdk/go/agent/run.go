@@ -156,8 +156,8 @@ func (a *Agent) execute(r *run) {
 		}
 		a.finish(r, o)
 	}()
-	if err := a.slots.begin(r.ctx, &r.slot); err != nil {
-		o = cancelledOr(r, failureOf(err))
+	if !a.slots.begin(r.ctx.Done(), &r.slot) {
+		o = cancelledOr(r, o)
 		return
 	}
 	value, err := r.function.call(r.ctx, r.input)

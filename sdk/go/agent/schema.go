@@ -39,7 +39,7 @@ func describe(t reflect.Type, within []reflect.Type) schema {
 	case t.Implements(writesIt), reflect.PointerTo(t).Implements(writesIt):
 		return schema{"type": "string"}
 	}
-	switch t.Kind() {
+	switch t.Kind() { //nolint:exhaustive // channels and the like cannot be JSON: anything goes, and encoding says no
 	case reflect.String:
 		return schema{"type": "string"}
 	case reflect.Bool:
@@ -91,8 +91,7 @@ type object struct {
 
 // add describes the fields of a struct; those of embedded structs without a name of their own count as its own.
 func (o *object) add(t reflect.Type, within []reflect.Type) {
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for field := range t.Fields() {
 		name, optional, shown := jsonName(field)
 		if inner := embedded(field, name); inner != nil && !slices.Contains(within, inner) {
 			o.add(inner, append(slices.Clone(within), inner))

@@ -42,14 +42,15 @@ func (a *Agent) answering(kind string) http.HandlerFunc {
 		if !ok {
 			return
 		}
-		run := a.begin(f, executionOf(r.Header, a.config.NodeID, name), r.Header.Get("X-Execution-Token"), input)
+		execution, token := executionOf(r.Header, a.config.NodeID, name), r.Header.Get("X-Execution-Token")
+		run := a.begin(f, execution, token, input) //nolint:contextcheck // a function outlives the connection that asked for it
 		delivered := false
 		select {
 		case <-run.done:
 			delivered = deliver(w, r, run.offer())
 		case <-r.Context().Done(): // the connection is gone; the function goes on
 		}
-		a.leave(run, delivered)
+		a.leave(run, delivered) //nolint:contextcheck // and so does the report of its outcome
 	}
 }
 
@@ -62,7 +63,7 @@ func deliver(w http.ResponseWriter, r *http.Request, o outcome) bool {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(o.status)
-	_, err := w.Write(body)
+	_, err := w.Write(body) //nolint:gosec // it is JSON and says so
 	return err == nil && http.NewResponseController(w).Flush() == nil
 }
 

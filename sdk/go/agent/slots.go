@@ -24,10 +24,11 @@ type slot struct {
 	calls int
 }
 
-func (s slots) begin(ctx context.Context, own *slot) error {
+// begin waits for a place; false means that over came first.
+func (s slots) begin(over <-chan struct{}, own *slot) bool {
 	own.mu.Lock()
 	defer own.mu.Unlock()
-	return s.take(ctx, own)
+	return s.take(over, own)
 }
 
 func (s slots) end(own *slot) {
@@ -37,8 +38,8 @@ func (s slots) end(own *slot) {
 	s.give(own)
 }
 
-// lend gives the place away until back is called. ctx is that of the execution.
-func (s slots) lend(ctx context.Context, own *slot) (back func()) {
+// lend gives the place away until back is called, which waits for a new one unless the execution is over.
+func (s slots) lend(over <-chan struct{}, own *slot) (back func()) {
 	own.mu.Lock()
 	defer own.mu.Unlock()
 	if own.calls++; own.calls == 1 {
@@ -48,21 +49,21 @@ func (s slots) lend(ctx context.Context, own *slot) (back func()) {
 		own.mu.Lock()
 		defer own.mu.Unlock()
 		if own.calls--; own.calls == 0 && !own.over {
-			_ = s.take(ctx, own) // fails only when the execution is over anyway
+			s.take(over, own)
 		}
 	}
 }
 
-func (s slots) take(ctx context.Context, own *slot) error {
+func (s slots) take(over <-chan struct{}, own *slot) bool {
 	if s == nil {
-		return nil
+		return true
 	}
 	select {
 	case s <- struct{}{}:
 		own.held = true
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+		return true
+	case <-over:
+		return false
 	}
 }
 

@@ -206,7 +206,7 @@ func (p *Plane) Dispatch(ctx context.Context, target, input, id string, attempt 
 	p.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(life, cancel)()
+	defer context.AfterFunc(life, cancel)() //nolint:contextcheck // whichever ends first
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+kind+function, strings.NewReader(input))
 	if err != nil {
 		return Answer{Err: err}
@@ -305,7 +305,7 @@ func (p *Plane) shutdown(w http.ResponseWriter, _ *http.Request) {
 }
 
 // accept stores and dispatches a submit, or finds the execution of an earlier one with the same key.
-func (p *Plane) accept(r *http.Request) (e Execution, ok bool) {
+func (p *Plane) accept(ctx context.Context, r *http.Request) (e Execution, ok bool) {
 	var body struct {
 		Input json.RawMessage `json:"input"`
 		Retry struct {
@@ -336,13 +336,13 @@ func (p *Plane) accept(r *http.Request) (e Execution, ok bool) {
 		fresh = true
 	})
 	if fresh {
-		p.dispatch.Go(func() { p.work(e, max(body.Retry.MaxAttempts, 1)) })
+		p.dispatch.Go(func() { p.work(context.WithoutCancel(ctx), e, max(body.Retry.MaxAttempts, 1)) })
 	}
 	return e, ok
 }
 
 // work dispatches an execution until it succeeds or has no attempts left.
-func (p *Plane) work(e Execution, attempts int) {
+func (p *Plane) work(ctx context.Context, e Execution, attempts int) {
 	run := e.Header.Get("X-Run-ID")
 	if run == "" {
 		run = "run_of_" + e.ID
@@ -355,7 +355,7 @@ func (p *Plane) work(e Execution, attempts int) {
 	}
 	for attempt := 1; attempt <= attempts; attempt++ {
 		p.update(e.ID, func(e *Execution) { e.Status, e.Attempts = "running", attempt })
-		answer := p.Dispatch(context.Background(), e.Target, string(e.Input), e.ID, attempt, pairs...)
+		answer := p.Dispatch(ctx, e.Target, string(e.Input), e.ID, attempt, pairs...)
 		if answer.Err != nil {
 			return // what happens now is the test's affair
 		}
@@ -380,7 +380,7 @@ func (p *Plane) update(id string, f func(*Execution)) {
 }
 
 func (p *Plane) submit(w http.ResponseWriter, r *http.Request) {
-	e, ok := p.accept(r)
+	e, ok := p.accept(r.Context(), r)
 	if !ok {
 		Reply(w, http.StatusNotFound, map[string]any{"error": "Unknown target", "details": "no such node", "code": "target_not_found"})
 		return
@@ -389,7 +389,7 @@ func (p *Plane) submit(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Plane) execute(w http.ResponseWriter, r *http.Request) {
-	e, ok := p.accept(r)
+	e, ok := p.accept(r.Context(), r)
 	if !ok {
 		Reply(w, http.StatusNotFound, map[string]any{"error": "Unknown target", "details": "no such node", "code": "target_not_found"})
 		return
