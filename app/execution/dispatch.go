@@ -108,9 +108,11 @@ func retryBusy(ctx context.Context, f func() error) error {
 	}
 }
 
+var fromRunning = []models.Status{models.Running}
+
 // settlement decides which transition follows from an outcome.
 func (s *Service) settlement(c *claimed, out result) *move {
-	m := &move{id: c.ID, from: []models.Status{models.Running}, attempt: c.Attempt, owner: c.owner, instance: optional(out.instance)}
+	m := &move{id: c.ID, from: fromRunning, attempt: c.Attempt, owner: c.owner, instance: optional(out.instance), known: c.Execution}
 	policy := parsePolicy(c.RetryPolicy)
 	switch {
 	case out.givenUp != nil:

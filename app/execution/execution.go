@@ -228,8 +228,14 @@ func (s *Service) heard(events []*models.Event) {
 		if e.ExecutionID == nil {
 			continue
 		}
-		s.waiters.changed(*e.ExecutionID)
-		if status, ok := statusOf(e.Kind); ok && status.Terminal() {
+		status, ok := statusOf(e.Kind)
+		if !ok {
+			continue
+		}
+		if status.Terminal() || status == models.Waiting {
+			s.waiters.changed(*e.ExecutionID)
+		}
+		if status.Terminal() {
 			s.inFlight.stop(*e.ExecutionID, e.Attempt, errEnded)
 		}
 	}

@@ -56,7 +56,7 @@ func (g *gauge) admit(node string) (watched bool, err error) {
 
 const countWaiting = `SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'queued' AND node_id = $1 LIMIT $2) q`
 
-const countPending = `SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'pending' AND node_id = $1 LIMIT $2) p`
+const countPending = `SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'pending' AND ` + active + ` AND node_id = $1 LIMIT $2) p`
 
 // count tells how much room a node's queue has, exactly as this transaction sees it.
 func (g *gauge) count(ctx context.Context, tx *database.Tx, node string) (room int, err error) {
@@ -138,7 +138,7 @@ func (s *Service) measure(ctx context.Context) (bool, error) {
 
 func (s *Service) countQueues(ctx context.Context) (map[string]int, error) {
 	rows, err := s.DB.Query(ctx, `SELECT node_id, count(*) FROM executions WHERE status = 'queued' GROUP BY node_id
-		UNION ALL SELECT node_id, count(*) FROM executions WHERE status = 'pending' GROUP BY node_id`)
+		UNION ALL SELECT node_id, count(*) FROM executions WHERE status = 'pending' AND `+active+` GROUP BY node_id`)
 	if err != nil {
 		return nil, fmt.Errorf("count the queues: %w", err)
 	}

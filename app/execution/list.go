@@ -101,19 +101,17 @@ func (s *Service) filtered(ctx context.Context, f Filter) (*gorm.DB, error) {
 	return q, nil
 }
 
-var (
-	activeStatuses  = []models.Status{models.Pending, models.Queued, models.Running, models.Waiting, models.Paused}
-	unhappyStatuses = []models.Status{models.Failed, models.Timeout, models.Cancelled}
-)
+// unhappy is the condition of the indexes executions_unhappy and executions_node_unhappy, word for word as active is.
+const unhappy = "finished_at IS NOT NULL AND status <> 'succeeded'"
 
-// statusClause writes the statuses as literals, and names the set of a partial index if they all lie in it: a planner can use such an
-// index only when it finds its condition word for word. The words come from our own table, never from a request.
+// statusClause writes the statuses as literals, and the condition of a partial index if they all lie in it. The words come from our own table, never from a request.
 func statusClause(statuses []models.Status) string {
 	clause := "status IN " + literals(statuses)
-	for _, set := range [][]models.Status{activeStatuses, unhappyStatuses} {
-		if subset(statuses, set) {
-			clause += " AND status IN " + literals(set)
-		}
+	switch {
+	case all(statuses, func(s models.Status) bool { return !s.Terminal() }):
+		clause += " AND " + active
+	case all(statuses, func(s models.Status) bool { return s.Terminal() && s != models.Succeeded }):
+		clause += " AND " + unhappy
 	}
 	return clause
 }
@@ -126,8 +124,8 @@ func literals(statuses []models.Status) string {
 	return "(" + strings.Join(words, ", ") + ")"
 }
 
-func subset(some, of []models.Status) bool {
-	return !slices.ContainsFunc(some, func(s models.Status) bool { return !slices.Contains(of, s) })
+func all(statuses []models.Status, is func(models.Status) bool) bool {
+	return !slices.ContainsFunc(statuses, func(s models.Status) bool { return !is(s) })
 }
 
 func cursorOf(e *models.Execution) string {
@@ -168,11 +166,11 @@ func (s *Service) Summarise(ctx context.Context, since int64) (Summary, error) {
 		where string
 		args  []any
 	}{
-		{&sum.Pending, "status = 'pending'", nil},
-		{&sum.Queued, "status = 'queued'", nil},
-		{&sum.Running, "status = 'running'", nil},
-		{&sum.Waiting, "status = 'waiting' AND " + "status IN " + literals(activeStatuses), nil},
-		{&sum.Failed, "status IN ('failed', 'timeout') AND status IN " + literals(unhappyStatuses) + " AND created_at >= $2", []any{since}},
+		{&sum.Pending, "status = 'pending' AND " + active, nil},
+		{&sum.Queued, "status = 'queued' AND " + active, nil},
+		{&sum.Running, "status = 'running' AND " + active, nil},
+		{&sum.Waiting, "status = 'waiting' AND " + active, nil},
+		{&sum.Failed, "status IN ('failed', 'timeout') AND " + unhappy + " AND created_at >= $2", []any{since}},
 		{&sum.FinishedLastMinute, "created_at >= $2 AND finished_at >= $2", []any{s.DB.NowMs() - 60_000}},
 	}
 	for _, c := range counts {
@@ -182,7 +180,7 @@ func (s *Service) Summarise(ctx context.Context, since int64) (Summary, error) {
 		}
 	}
 	if sum.Queued > 0 {
-		if err := s.DB.QueryRow(ctx, "SELECT min(created_at) FROM executions WHERE status = 'queued'", nil, &sum.OldestQueuedAt); err != nil {
+		if err := s.DB.QueryRow(ctx, "SELECT min(created_at) FROM executions WHERE status = 'queued' AND "+active, nil, &sum.OldestQueuedAt); err != nil {
 			return sum, fmt.Errorf("look for the oldest queued execution: %w", err)
 		}
 	}

@@ -22,7 +22,7 @@ func (s *Service) reap(ctx context.Context) (bool, error) {
 	if err := s.Replica.Bury(ctx); err != nil {
 		return false, fmt.Errorf("forget replicas that are long gone: %w", err)
 	}
-	lost, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE lease_owner IS NOT NULL AND status = 'running' AND NOT EXISTS
+	lost, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE lease_owner IS NOT NULL AND status = 'running' AND `+active+` AND NOT EXISTS
 		(SELECT 1 FROM replicas r WHERE r.id = lease_owner AND r.expires_at > $1) ORDER BY id LIMIT $2`, s.DB.NowMs(), sweepPage)
 	if err != nil {
 		return false, fmt.Errorf("look for the work of dead replicas: %w", err)
@@ -41,8 +41,8 @@ func (s *Service) reap(ctx context.Context) (bool, error) {
 
 // sweepDeadlines ends what has passed its limit, whoever works on it.
 func (s *Service) sweepDeadlines(ctx context.Context) (bool, error) {
-	late, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE deadline_at IS NOT NULL
-		AND status IN ('pending', 'queued', 'running', 'waiting', 'paused') AND deadline_at <= $1 ORDER BY deadline_at LIMIT $2`, s.DB.NowMs(), sweepPage)
+	late, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE `+active+`
+		AND deadline_at <= $1 LIMIT $2`, s.DB.NowMs(), sweepPage)
 	if err != nil {
 		return false, fmt.Errorf("look for executions past their limit: %w", err)
 	}
@@ -88,7 +88,8 @@ func (s *Service) NodeAvailable(ctx context.Context, node string) error {
 func (s *Service) moveQueue(ctx context.Context, node string, from, to models.Status) error {
 	for {
 		// The literal status lets the partial index serve the query.
-		rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = '`+string(from)+`' AND node_id = $1 ORDER BY id LIMIT $2`, node, sweepPage)
+		rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = '`+string(from)+`' AND `+active+`
+			AND node_id = $1 ORDER BY created_at, id LIMIT $2`, node, sweepPage)
 		if err != nil {
 			return fmt.Errorf("read the queue of %s: %w", node, err)
 		}
@@ -112,8 +113,8 @@ func (s *Service) moveQueue(ctx context.Context, node string, from, to models.St
 
 // InstanceLost ends, or puts back, what an instance had accepted (202) and cannot report any more (wire.md B38).
 func (s *Service) InstanceLost(ctx context.Context, instance, reason string) error {
-	rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = 'running' AND lease_owner IS NULL AND instance_id = $1
-		ORDER BY id LIMIT $2`, instance, 10*sweepPage)
+	rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = 'running' AND `+active+` AND lease_owner IS NULL
+		AND instance_id = $1 LIMIT $2`, instance, 10*sweepPage)
 	if err != nil {
 		return fmt.Errorf("look for the work of a lost instance: %w", err)
 	}
@@ -134,7 +135,7 @@ func (s *Service) InstanceLost(ctx context.Context, instance, reason string) err
 
 // sweepOrphans settles what was accepted by instances that are gone, should the word of their end have been lost in a crash.
 func (s *Service) sweepOrphans(ctx context.Context) (bool, error) {
-	rows, err := s.DB.Query(ctx, `SELECT DISTINCT e.instance_id FROM executions e WHERE e.status = 'running' AND e.lease_owner IS NULL
+	rows, err := s.DB.Query(ctx, `SELECT DISTINCT e.instance_id FROM executions e WHERE e.status = 'running' AND `+activeOf("e")+` AND e.lease_owner IS NULL
 		AND e.instance_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.id = e.instance_id AND (i.lifecycle <> 'offline'
 		OR i.stopped_at IS NULL OR i.stopped_at > $1)) LIMIT 100`, s.DB.NowMs()-orphanedAfter)
 	if err != nil {
@@ -179,7 +180,7 @@ func (s *Service) moveRows(ctx context.Context, rows []*models.Execution, asMove
 
 // nodesWith lists the nodes that have executions in a status, by hopping over its partial index.
 func (s *Service) nodesWith(ctx context.Context, status models.Status) ([]string, error) {
-	from := "FROM executions WHERE status = '" + string(status) + "'"
+	from := "FROM executions WHERE status = '" + string(status) + "' AND " + active
 	rows, err := s.DB.Query(ctx, `WITH RECURSIVE r(n) AS (SELECT (SELECT node_id `+from+` ORDER BY node_id LIMIT 1)
 		UNION ALL SELECT (SELECT node_id `+from+` AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL)
 		SELECT n FROM r WHERE n IS NOT NULL`)

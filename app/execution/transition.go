@@ -38,7 +38,8 @@ type move struct {
 	notify  bool           // tell the agent that it was cancelled
 	resumed bool           // the row waits for a redelivery, and its earlier attempt ends it: two moves in one
 
-	row *models.Execution // as it is after the move; nil when nothing was changed
+	known *models.Execution // the row as it must be for the guards to hold, if the mover has it: saves reading it back
+	row   *models.Execution // as it is after the move; nil when nothing was changed
 }
 
 // failure is why an attempt ended without a result.
@@ -80,11 +81,12 @@ func scanExecution(rows database.Rows) (*models.Execution, error) {
 }
 
 // updateOne moves one row. The guards are written so that one text serves every move: $2 is ",running,waiting,".
-const updateOne = `UPDATE executions SET status = $3, status_reason = $4, error_code = $5, error_category = $6, error_message = $7,
+const updateOne = updateGuarded + ` RETURNING ` + executionColumns
+
+const updateGuarded = `UPDATE executions SET status = $3, status_reason = $4, error_code = $5, error_category = $6, error_message = $7,
 	error_status = $8, available_at = $9, finished_at = $10, attempt = attempt - $11, failures = failures + $12,
 	redeliveries = redeliveries + $13, instance_id = coalesce($14, instance_id), lease_owner = NULL, result_bytes = result_bytes + $15
-	WHERE id = $1 AND instr($2, ',' || status || ',') > 0 AND ($16 = 0 OR attempt = $16) AND ($17 = '' OR lease_owner = $17)
-	RETURNING ` + executionColumns
+	WHERE id = $1 AND instr($2, ',' || status || ',') > 0 AND ($16 = 0 OR attempt = $16) AND ($17 = '' OR lease_owner = $17)`
 
 // updateMany is updateOne for a whole batch of PostgreSQL.
 var updateMany = `UPDATE executions e SET status = v.status, status_reason = v.reason, error_code = v.code, error_category = v.category,
@@ -196,6 +198,16 @@ func moveEach(ctx context.Context, tx *database.Tx, moves []*move, now int64) er
 		if err != nil {
 			return err
 		}
+		if m.known != nil {
+			n, err := tx.Exec(ctx, updateGuarded, args...)
+			if err != nil {
+				return err
+			}
+			if n == 1 {
+				m.row = m.applied(now)
+			}
+			continue
+		}
 		rows, err := tx.Query(ctx, updateOne, args...)
 		if err != nil {
 			return err
@@ -209,6 +221,33 @@ func moveEach(ctx context.Context, tx *database.Tx, moves []*move, now int64) er
 		}
 	}
 	return nil
+}
+
+// applied is the known row with the move made, field by field what updateGuarded writes.
+func (m *move) applied(now int64) *models.Execution {
+	row := *m.known
+	row.Status, row.StatusReason, row.LeaseOwner = m.to, optional(m.reason), nil
+	row.AvailableAt = now + m.after.Milliseconds()
+	row.Attempt -= m.giveBack
+	row.Failures += m.failures
+	row.Redeliveries += m.redeliveries
+	if m.instance != nil {
+		row.InstanceID = m.instance
+	}
+	if m.result != nil {
+		row.ResultBytes += int64(len(m.result.raw))
+	}
+	row.FinishedAt, row.ErrorCode, row.ErrorCategory, row.ErrorMessage, row.ErrorStatus = nil, nil, nil, nil, nil
+	if m.to.Terminal() {
+		row.FinishedAt = &now
+		if f := m.failure; f != nil {
+			row.ErrorCode, row.ErrorCategory, row.ErrorMessage = optional(f.code), optional(f.category), optional(f.message)
+			if f.status > 0 {
+				row.ErrorStatus = &f.status
+			}
+		}
+	}
+	return &row
 }
 
 func moveBatch(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
@@ -401,17 +440,25 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 	}
 	if row.Status == models.Queued {
 		s.worker.Wake()
+		if s.Draining() {
+			s.waiters.changed(row.ID) // put back: its caller may go and come back for it
+		}
 	}
 }
 
 // Claiming: running is the one status that is reached by looking for rows instead of naming them.
 
-const (
+// active is the condition of the index executions_active, word for word: planners use a partial index only when they find it.
+const active = "finished_at IS NULL"
+
+func activeOf(table string) string { return table + "." + active }
+
+var (
 	readyNodes = `WITH RECURSIVE r(n) AS (
 			SELECT (SELECT node_id FROM executions WHERE status = 'queued' ORDER BY node_id LIMIT 1)
 			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL)
 		SELECT r.n, coalesce(q.max_concurrency, 0), CASE WHEN q.max_concurrency > 0
-			THEN (SELECT count(*) FROM executions x WHERE x.node_id = r.n AND x.status = 'running') ELSE 0 END
+			THEN (SELECT count(*) FROM executions x WHERE x.node_id = r.n AND x.status = 'running' AND ` + activeOf("x") + `) ELSE 0 END
 		FROM r LEFT JOIN node_queues q ON q.node_id = r.n WHERE r.n IS NOT NULL ORDER BY coalesce(q.last_claim_at, 0) LIMIT 64`
 	claimOfNode = `UPDATE executions SET status = 'running', attempt = attempt + 1, lease_owner = $1, started_at = coalesce(started_at, $2),
 			status_reason = NULL
@@ -427,15 +474,13 @@ const (
 		l AS MATERIALIZED (SELECT q.node_id FROM node_queues q JOIN r ON r.n = q.node_id ORDER BY q.last_claim_at LIMIT 32 FOR UPDATE OF q SKIP LOCKED)
 		UPDATE node_queues q SET claim_token = $1, last_claim_at = $2 FROM l WHERE q.node_id = l.node_id`
 	claimOfNodes = `WITH s AS MATERIALIZED (SELECT q.node_id, q.last_claim_at, least(greatest(8, $4::int / (SELECT count(*)::int FROM node_queues WHERE claim_token = $1)),
-			CASE WHEN q.max_concurrency > 0 THEN q.max_concurrency - (SELECT count(*) FROM executions x WHERE x.node_id = q.node_id AND x.status = 'running')::int
+			CASE WHEN q.max_concurrency > 0 THEN q.max_concurrency - (SELECT count(*) FROM executions x WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + `)::int
 			ELSE $4::int END) AS free FROM node_queues q WHERE q.claim_token = $1),
 		c AS MATERIALIZED (SELECT x.id FROM s CROSS JOIN LATERAL (SELECT id FROM executions e WHERE e.node_id = s.node_id AND e.status = 'queued'
 			AND e.available_at <= $3 ORDER BY available_at, id LIMIT greatest(s.free, 0) FOR UPDATE SKIP LOCKED) x LIMIT $4::int)
 		UPDATE executions e SET status = 'running', attempt = e.attempt + 1, lease_owner = $2, started_at = coalesce(e.started_at, $3), status_reason = NULL
-		FROM c WHERE e.id = c.id RETURNING `
+		FROM c WHERE e.id = c.id RETURNING ` + qualified(executionColumns, "e")
 )
-
-var claimMany = claimOfNodes + qualified(executionColumns, "e")
 
 // claimRows moves up to n due executions to running under this replica's lease: fair over nodes, never above a node's cap.
 func (s *Service) claimRows(ctx context.Context, n int, owner string) ([]*models.Execution, error) {
@@ -541,7 +586,7 @@ func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now t
 	if err != nil || changed == 0 {
 		return nil, err
 	}
-	rows, err := tx.Query(ctx, claimMany, token, owner, now.UnixMilli(), n)
+	rows, err := tx.Query(ctx, claimOfNodes, token, owner, now.UnixMilli(), n)
 	if err != nil {
 		return nil, err
 	}

@@ -177,6 +177,9 @@ func (s *Service) await(ctx context.Context, id string, w *waiter, limit time.Du
 				return s.withDetails(ctx, Finished{Row: o.row, Result: o.result})
 			}
 		case <-w.changed:
+			if len(w.settled) > 0 {
+				continue // the same news, with the row
+			}
 			f, err := s.Get(ctx, id)
 			if err != nil || done(f.Row.Status) {
 				return f, err
@@ -244,8 +247,8 @@ func (s *Service) Wait(ctx context.Context, id string, d time.Duration) (Finishe
 	defer timer.Stop()
 	for !f.Row.Status.Terminal() && f.Row.Status == was {
 		select {
-		case o := <-w.settled:
-			return s.withDetails(ctx, Finished{Row: o.row, Result: o.result})
+		case <-w.settled:
+			return s.Get(ctx, id)
 		case <-w.changed:
 			if f, err = s.Get(ctx, id); err != nil {
 				return f, err
