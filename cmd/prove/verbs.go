@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/agentfield/agentfield/cmd/prove/internal/bench"
+	"github.com/agentfield/agentfield/cmd/prove/internal/burst"
+	"github.com/agentfield/agentfield/cmd/prove/internal/conformance"
+	"github.com/agentfield/agentfield/cmd/prove/internal/crash"
+	"github.com/agentfield/agentfield/cmd/prove/internal/fake"
+	"github.com/agentfield/agentfield/cmd/prove/internal/yardstick"
+)
+
+// common are the flags that every verb has.
+type common struct {
+	*flag.FlagSet
+	binary   *string
+	postgres *string
+}
+
+func flags(name string) common {
+	set := flag.NewFlagSet("prove "+name, flag.ContinueOnError)
+	return common{
+		FlagSet:  set,
+		binary:   set.String("binary", "bin/agentfield", "program to prove"),
+		postgres: set.String("postgres-url", os.Getenv("TEST_PG_DSN"), "PostgreSQL server on which a fresh database is made for the run; empty for SQLite (TEST_PG_DSN)"),
+	}
+}
+
+// parse reads the flags; anything beside them is a mistake.
+func (c common) parse(args []string) error {
+	if err := c.Parse(args); err != nil {
+		return err
+	}
+	if c.NArg() > 0 {
+		return fmt.Errorf("%s takes no arguments, got %q", c.Name(), c.Args())
+	}
+	return nil
+}
+
+func conform(ctx context.Context, args []string, out io.Writer) error {
+	f := flags("conformance")
+	url := f.String("url", "", "running server to check instead of starting one")
+	rows := f.String("rows", "", "only these rows, as in S1-S8,S15,I3")
+	built := f.String("built", "", "rows that count as built; empty for all that have a check")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	return conformance.Run(ctx, conformance.Options{Binary: *f.binary, URL: *url, PostgresURL: *f.postgres, Rows: *rows, Built: *built}, out)
+}
+
+func crashTest(ctx context.Context, args []string, out io.Writer) error {
+	f := flags("crash")
+	executions := f.Int("executions", 2000, "executions to submit")
+	kills := f.Int("kills", 5, "times to kill the server")
+	work := f.Duration("work", 50*time.Millisecond, "duration of one execution")
+	clients := f.Int("clients", 16, "clients that submit at once")
+	seed := f.Uint64("seed", rand.Uint64N(1_000_000), "seed of the instants at which the server is killed") //nolint:gosec // no secret
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	return crash.Run(ctx, crash.Options{
+		Binary: *f.binary, PostgresURL: *f.postgres, Executions: *executions, Kills: *kills, Work: *work, Clients: *clients, Seed: *seed,
+	}, out)
+}
+
+func burstTest(ctx context.Context, args []string, out io.Writer) error {
+	f := flags("burst")
+	submits := f.Int("submits", 5000, "requests of the burst")
+	clients := f.Int("clients", 1000, "clients that send at once")
+	depth := f.Int("depth", 1000, "executions that may wait for the agent")
+	concurrency := f.Int("concurrency", 200, "executions the agent works on at once")
+	work := f.Duration("work", time.Second, "duration of one execution")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	return burst.Run(ctx, burst.Options{
+		Binary: *f.binary, PostgresURL: *f.postgres, Submits: *submits, Clients: *clients, Depth: *depth, Concurrency: *concurrency, Work: *work,
+	}, out)
+}
+
+func measure(ctx context.Context, args []string, out io.Writer) error {
+	f := flags("bench")
+	quick := f.Bool("quick", false, "shorter measurements and a shorter list")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	return bench.Run(ctx, bench.Options{Binary: *f.binary, Self: self, PostgresURL: *f.postgres, Quick: *quick}, out)
+}
+
+// echoAgent is the agent that bench calls, in a process of its own.
+func echoAgent(ctx context.Context, _ []string, out io.Writer) error { return fake.ServeEcho(ctx, out) }
+
+// bareHandler is the yardstick, in a process of its own.
+func bareHandler(ctx context.Context, args []string, out io.Writer) error {
+	set := flag.NewFlagSet("prove yardstick", flag.ContinueOnError)
+	agent := set.String("agent-url", "", "agent to call")
+	dir := set.String("data-dir", ".", "directory of the SQLite file")
+	database := set.String("database-url", "", "PostgreSQL database to use instead")
+	if err := set.Parse(args); err != nil {
+		return err
+	}
+	return yardstick.Serve(ctx, yardstick.Options{Dir: *dir, DatabaseURL: *database, AgentURL: *agent}, out)
+}
