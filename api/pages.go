@@ -1,19 +1,315 @@
 package api
 
 import (
+	"context"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/a-h/templ"
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/models"
+	"github.com/agentfield/agentfield/static"
+	"github.com/agentfield/agentfield/views/components"
+	"github.com/agentfield/agentfield/views/errorpage"
+	"github.com/agentfield/agentfield/views/executions"
+	"github.com/agentfield/agentfield/views/layout"
+	"github.com/agentfield/agentfield/views/overview"
 )
 
-func asPage(c *fiber.Ctx) error                                        { return c.Next() }
-func seeOther(c *fiber.Ctx, to string) error                           { return c.Redirect(to, fiber.StatusSeeOther) }
-func (s *Server) failurePage(c *fiber.Ctx, f *failure) error           { return c.SendString(f.Error()) }
-func (s *Server) executionPage(c *fiber.Ctx, d detail) error           { return c.SendString(d.Row.ID) }
-func (s *Server) listPage(*fiber.Ctx, execution.Filter, execution.Page) error { return nil }
-func (s *Server) overviewPage(c *fiber.Ctx, _ execution.Summary) error { return c.SendString("overview") }
-func (s *Server) executionRows(*fiber.Ctx) error                       { return nil }
-func (s *Server) resolve(*fiber.Ctx) error                             { return nil }
-func (s *Server) setTheme(*fiber.Ctx) error                            { return nil }
-func (s *Server) asset(*fiber.Ctx) error                               { return nil }
-func (s *Server) favicon(*fiber.Ctx) error                             { return nil }
+// csp allows what we serve ourselves and nothing inline, nothing evaluated.
+const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// asPage sets what holds for every answer to a browser.
+func asPage(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderContentSecurityPolicy, csp)
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	c.Set("Cross-Origin-Opener-Policy", "same-origin")
+	c.Set(fiber.HeaderReferrerPolicy, "same-origin")
+	return c.Next()
+}
+
+// page renders a whole page, or of it the fragment that htmx asked for by the id of its target.
+func page(c *fiber.Ctx, status int, whole templ.Component, fragments ...string) error {
+	c.Vary("HX-Request", "HX-Target")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	c.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
+	c.Status(status)
+	target := c.Get("HX-Target")
+	target = target[strings.LastIndexByte(target, '#')+1:]
+	if c.Get("HX-Request") == "true" && c.Get("HX-History-Restore-Request") != "true" && c.Get("HX-Boosted") != "true" && slices.Contains(fragments, target) {
+		return templ.RenderFragments(c.UserContext(), c.Response().BodyWriter(), whole, target)
+	}
+	return whole.Render(c.UserContext(), c.Response().BodyWriter())
+}
+
+func seeOther(c *fiber.Ctx, to string) error { return c.Redirect(to, fiber.StatusSeeOther) }
+
+// frame is what the frame around every page shows.
+func (s *Server) frame(c *fiber.Ctx, title, active string, crumbs ...layout.Crumb) layout.Page {
+	return layout.Page{
+		Title: title, Active: active, Crumbs: crumbs, Theme: c.Cookies("theme"), Path: c.OriginalURL(), BaseURL: s.base(c),
+		Notice: s.notice(), Version: s.Version, Seq: s.Hub.Newest(), Live: true, Now: s.Now(),
+	}
+}
+
+func (s *Server) notice() string {
+	if s.Loopback {
+		return "Open without sign-in: this server answers only to this machine."
+	}
+	return ""
+}
+
+// failurePage shows an error to a person.
+func (s *Server) failurePage(c *fiber.Ctx, f *failure) error {
+	c.Set(fiber.HeaderContentSecurityPolicy, csp)
+	t := errorpage.Words(f.status, c.OriginalURL())
+	if f.status < fiber.StatusInternalServerError && f.code != "endpoint_not_found" {
+		t.Text = strings.ToUpper(f.details[:min(1, len(f.details))]) + f.details[min(1, len(f.details)):] + "."
+	}
+	t.Code, t.RequestID = f.code, requestID(c)
+	frame := s.frame(c, t.Title, "")
+	frame.Live = false
+	return page(c, f.status, errorpage.Show(errorpage.Page{Frame: frame, Trouble: t}))
+}
+
+const handful = 6
+
+// overviewPage is the first page.
+func (s *Server) overviewPage(c *fiber.Ctx, sum execution.Summary) error {
+	ctx := c.UserContext()
+	within := c.Query("since", "24h")
+	since, err := instantParam("since", within, s.Now())
+	if err != nil {
+		return err
+	}
+	p := overview.Page{Frame: s.frame(c, "Overview", "overview"), Counts: overview.Counts{
+		Running: sum.Running, Queued: sum.Queued, Pending: sum.Pending, Waiting: sum.Waiting, Failed: sum.Failed, FailedWithin: within,
+		OldestQueuedAt: sum.OldestQueuedAt, FinishedLastMinute: sum.FinishedLastMinute, Limit: execution.CountLimit,
+	}}
+	failed, err := s.Executions.List(ctx, execution.Filter{Statuses: []models.Status{models.Failed, models.Timeout}, Since: since, Limit: handful})
+	if err != nil {
+		return err
+	}
+	recent, err := s.Executions.List(ctx, execution.Filter{Limit: 10})
+	if err != nil {
+		return err
+	}
+	p.Failures, p.Recent = failed.Rows, recent.Rows
+	if p.Start, err = s.start(ctx, len(recent.Rows) > 0); err != nil {
+		return err
+	}
+	return page(c, fiber.StatusOK, overview.Show(p), "overview")
+}
+
+// start tells how far a new server has come.
+func (s *Server) start(ctx context.Context, executed bool) (overview.Start, error) {
+	start := overview.Start{Executed: executed}
+	if executed {
+		return start, nil
+	}
+	stats, err := s.Nodes.Stats(ctx)
+	if err != nil {
+		return start, err
+	}
+	start.Nodes = stats.Nodes
+	start.Target, err = s.Nodes.AnyTarget(ctx)
+	return start, err
+}
+
+// listPage is the list of executions.
+func (s *Server) listPage(c *fiber.Ctx, f execution.Filter, list execution.Page) error {
+	ctx := c.UserContext()
+	p := executions.ListPage{
+		Frame: s.frame(c, "Executions", "executions", layout.Crumb{Label: "Executions"}), Filter: asWritten(c, f), Rows: list.Rows,
+		Cursor: f.Cursor, Next: list.Next, Prev: list.Prev, Any: true,
+	}
+	sum, err := s.Executions.Active(ctx)
+	if err != nil {
+		return err
+	}
+	p.Active, p.Waiting = sum.Pending+sum.Queued+sum.Running, sum.Waiting
+	if len(list.Rows) == 0 {
+		newest, err := s.Executions.List(ctx, execution.Filter{Limit: 1})
+		if err != nil {
+			return err
+		}
+		p.Any = len(newest.Rows) > 0
+		if p.Target, err = s.Nodes.AnyTarget(ctx); err != nil {
+			return err
+		}
+	}
+	return page(c, fiber.StatusOK, executions.List(p), "list")
+}
+
+// asWritten is the filter as the address has it: relative times stay relative when the address is shared.
+func asWritten(c *fiber.Ctx, f execution.Filter) executions.Filter {
+	w := executions.Filter{
+		Statuses: f.Statuses, Node: f.Node, Session: f.Session, Actor: f.Actor, Run: f.Run, Parent: f.Parent, Mode: f.Mode,
+		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit,
+	}
+	if f.Function != "" {
+		w.Node, w.Target = "", f.Node+"."+f.Function
+	}
+	return w
+}
+
+const maxRows = 200
+
+// executionRows brings rows of a list up to date, by their ids.
+func (s *Server) executionRows(c *fiber.Ctx) error {
+	ids := strings.FieldsFunc(c.Query("ids"), func(r rune) bool { return r == ',' })
+	if len(ids) > maxRows {
+		return badRequest("too_many_ids", "at most %d rows can be asked for at once", maxRows)
+	}
+	rows, err := s.Executions.Rows(c.UserContext(), ids)
+	if err != nil {
+		return err
+	}
+	return page(c, fiber.StatusOK, executions.Rows(rows, s.Now()))
+}
+
+// freshExecutions counts what is newer than the first row of a list on screen.
+func (s *Server) freshExecutions(c *fiber.Ctx) error {
+	f, err := s.filterOf(c)
+	if err != nil {
+		return err
+	}
+	n, more, err := s.Executions.Newer(c.UserContext(), f, c.Query("after"))
+	if err != nil {
+		return err
+	}
+	at, err := strconv.ParseInt(c.Query("at"), 10, 64) // when the list on screen was true
+	if err != nil {
+		at = s.Now().UnixMilli()
+	}
+	return page(c, fiber.StatusOK, executions.FreshPill(executions.Fresh{Filter: asWritten(c, f), Count: n, More: more, At: at}))
+}
+
+const shownEvents = 500
+
+// executionPage shows one execution with everything that is known of it.
+func (s *Server) executionPage(c *fiber.Ctx, d detail) error {
+	ctx, row := c.UserContext(), d.Row
+	p := executions.ShowPage{
+		Frame:     s.frame(c, row.Target(), "executions", layout.Crumb{Label: "Executions", Href: "/executions"}, layout.Crumb{Label: row.Target()}),
+		Execution: row, Result: d.Result, Details: d.Details, Deliveries: d.deliveries, Attempts: d.attempts,
+	}
+	history, err := s.Executions.History(ctx, row.ID, 0, shownEvents+1)
+	if err != nil {
+		return err
+	}
+	if len(history) > shownEvents {
+		p.MoreEvents, history = len(history)-shownEvents, history[:shownEvents]
+	}
+	p.History = history
+	if p.Input, err = s.Executions.PayloadOrNil(ctx, row.ID, models.PayloadInput); err != nil {
+		return err
+	}
+	if p.Partial, err = s.Executions.PayloadOrNil(ctx, row.ID, models.PayloadPartial); err != nil {
+		return err
+	}
+	if row.HasWebhook {
+		if p.WebhookURL, err = s.Webhooks.Address(ctx, row.ID); err != nil {
+			return err
+		}
+	}
+	if p.Facts, err = s.facts(ctx, row, history); err != nil {
+		return err
+	}
+	if p.Children, err = s.Executions.CountChildren(ctx, row.ID); err != nil {
+		return err
+	}
+	return page(c, fiber.StatusOK, executions.Show(p), "execution")
+}
+
+// facts explain a status that has not ended.
+func (s *Server) facts(ctx context.Context, row *models.Execution, history []models.Event) (executions.Facts, error) {
+	f := executions.Facts{Ahead: -1}
+	for _, e := range history {
+		if e.Kind != event.KindDelivery {
+			f.LastSign = &e.At
+		}
+	}
+	if row.Status != models.Queued {
+		return f, nil
+	}
+	place, err := s.Executions.Place(ctx, row)
+	if err != nil {
+		return f, err
+	}
+	f.Ahead, f.Running, f.Cap = place.Ahead, place.Running, place.Cap
+	return f, nil
+}
+
+// resolve leads from an id, or the beginning of one, to its page: /g/{id}, and /g?id= for the search box.
+func (s *Server) resolve(c *fiber.Ctx) error {
+	id := strings.TrimSpace(c.Params("id", c.Query("id")))
+	if err := opaque("id", id); err != nil {
+		return err
+	}
+	if id == "" {
+		return c.Redirect("/executions", fiber.StatusFound)
+	}
+	found, err := s.Executions.Resolve(c.UserContext(), id)
+	if err != nil {
+		return err
+	}
+	switch {
+	case found.ExecutionID != "":
+		return c.Redirect("/executions/"+url.PathEscape(found.ExecutionID), fiber.StatusFound)
+	case found.RunID != "":
+		return c.Redirect("/executions?run="+url.QueryEscape(found.RunID), fiber.StatusFound)
+	case found.NodeID != "":
+		return c.Redirect("/executions?node="+url.QueryEscape(found.NodeID), fiber.StatusFound)
+	case found.SessionID != "":
+		return c.Redirect("/executions?session="+url.QueryEscape(found.SessionID), fiber.StatusFound)
+	}
+	return &failure{
+		status: fiber.StatusNotFound, code: "not_found", title: "Nothing found",
+		details: "no execution, run, session or node has the id " + components.FirstLine(id) + ", nor one that begins like this",
+	}
+}
+
+// setTheme keeps the choice in a cookie, so that the first byte of each page has it.
+func (s *Server) setTheme(c *fiber.Ctx) error {
+	theme := c.FormValue("theme")
+	if theme != layout.Light && theme != layout.Dark {
+		theme = ""
+	}
+	c.Cookie(&fiber.Cookie{Name: "theme", Value: theme, Path: "/", MaxAge: 365 * 24 * 3600, SameSite: "Lax"})
+	return seeOther(c, localPath(c.FormValue("next", "/")))
+}
+
+// localPath keeps a redirect on this server.
+func localPath(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.Contains(to, "\\") {
+		return "/"
+	}
+	return to
+}
+
+// asset serves an embedded file; one that was asked for with its version may be kept for ever.
+func (s *Server) asset(c *fiber.Ctx) error {
+	name := c.Params("*")
+	body, contentType, ok := static.Open(name)
+	if !ok {
+		return notFound(c)
+	}
+	c.Set(fiber.HeaderContentType, contentType)
+	c.Set(fiber.HeaderCacheControl, "no-cache")
+	if v := c.Query("v"); v != "" && v == static.Version(name) {
+		c.Set(fiber.HeaderCacheControl, "public, max-age=31536000, immutable")
+	}
+	return c.Send(body)
+}
+
+func (s *Server) favicon(c *fiber.Ctx) error {
+	return c.Redirect(static.URL("favicon.svg"), fiber.StatusFound)
+}

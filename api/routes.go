@@ -62,6 +62,7 @@ func (s *Server) Human() []Route {
 	return []Route{
 		{"GET", "/", access.Read, s.overview},
 		{"GET", "/executions/rows", access.Read, s.executionRows},
+		{"GET", "/executions/fresh", access.Read, s.freshExecutions},
 		{"GET", "/g", access.Read, s.resolve},
 		{"GET", "/g/:id", access.Read, s.resolve},
 		{"GET", "/events", access.Read, s.stream},

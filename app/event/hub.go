@@ -161,6 +161,16 @@ func (s *Stream) signal() {
 	}
 }
 
+// Newest is the id of the last event that was published here; 0 when there was none.
+func (h *Hub) Newest() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.recent) == 0 {
+		return 0
+	}
+	return h.recent[len(h.recent)-1].ID
+}
+
 // Streams counts the open ones.
 func (h *Hub) Streams() int {
 	h.mu.Lock()

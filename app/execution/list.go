@@ -11,6 +11,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/models"
 )
 
@@ -33,10 +34,11 @@ type Filter struct {
 	Cursor   string
 }
 
-// Page is one page of a list, newest first. Next is empty on the last page.
+// Page is one page of a list, newest first. Next leads to older ones, Prev to newer ones; each is empty when there are none that way.
 type Page struct {
 	Rows []*models.Execution
 	Next string
+	Prev string
 }
 
 const (
@@ -54,23 +56,57 @@ func (s *Service) List(ctx context.Context, f Filter) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
+	var from cursor
 	if f.Cursor != "" {
-		at, id, err := readCursor(f.Cursor)
-		if err != nil {
+		if from, err = readCursor(f.Cursor); err != nil {
 			return Page{}, err
 		}
-		q = q.Where("(created_at, id) < (?, ?)", at, id)
 	}
-	var rows []*models.Execution
-	if err := q.Order("created_at DESC, id DESC").Limit(limit + 1).Find(&rows).Error; err != nil {
+	rows, more, err := from.read(q, limit)
+	if err != nil {
 		return Page{}, fmt.Errorf("list executions: %w", err)
 	}
-	page := Page{Rows: rows}
-	if len(rows) > limit {
-		page.Rows = rows[:limit]
-		page.Next = cursorOf(rows[limit-1])
+	return from.page(rows, more), nil
+}
+
+// cursor is a place between two rows and the direction in which a page is read from it.
+type cursor struct {
+	at    int64
+	id    string
+	newer bool
+}
+
+// read takes up to limit rows, newest first, and tells whether there are more in the direction of reading.
+func (c cursor) read(q *gorm.DB, limit int) (rows []*models.Execution, more bool, err error) {
+	order := "created_at DESC, id DESC"
+	switch {
+	case c.newer:
+		q, order = q.Where("(created_at, id) > (?, ?)", c.at, c.id), "created_at, id"
+	case c.id != "":
+		q = q.Where("(created_at, id) < (?, ?)", c.at, c.id)
 	}
-	return page, nil
+	err = q.Order(order).Limit(limit + 1).Find(&rows).Error
+	if more = len(rows) > limit; more {
+		rows = rows[:limit]
+	}
+	if c.newer {
+		slices.Reverse(rows)
+	}
+	return rows, more, err
+}
+
+func (c cursor) page(rows []*models.Execution, more bool) Page {
+	page := Page{Rows: rows}
+	if len(rows) == 0 {
+		return page
+	}
+	if more || c.newer {
+		page.Next = cursorOf(rows[len(rows)-1], false)
+	}
+	if c.id != "" && (more || !c.newer) {
+		page.Prev = cursorOf(rows[0], true)
+	}
+	return page
 }
 
 func (s *Service) filtered(ctx context.Context, f Filter) (*gorm.DB, error) {
@@ -128,23 +164,60 @@ func all(statuses []models.Status, is func(models.Status) bool) bool {
 	return !slices.ContainsFunc(statuses, func(s models.Status) bool { return !is(s) })
 }
 
-func cursorOf(e *models.Execution) string {
-	return base64.RawURLEncoding.EncodeToString([]byte("x1:" + strconv.FormatInt(e.CreatedAt, 10) + ":" + e.ID))
+func cursorOf(e *models.Execution, newer bool) string {
+	direction := "x1<"
+	if newer {
+		direction = "x1>"
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(direction + ":" + strconv.FormatInt(e.CreatedAt, 10) + ":" + e.ID))
 }
 
-func readCursor(cursor string) (at int64, id string, err error) {
-	text, err := base64.RawURLEncoding.DecodeString(cursor)
+func readCursor(text string) (cursor, error) {
+	plain, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
-		return 0, "", ErrBadCursor
+		return cursor{}, ErrBadCursor
 	}
-	parts := strings.SplitN(string(text), ":", 3)
-	if len(parts) != 3 || parts[0] != "x1" || parts[2] == "" {
-		return 0, "", ErrBadCursor
+	parts := strings.SplitN(string(plain), ":", 3)
+	if len(parts) != 3 || (parts[0] != "x1<" && parts[0] != "x1>") || parts[2] == "" {
+		return cursor{}, ErrBadCursor
 	}
-	if at, err = strconv.ParseInt(parts[1], 10, 64); err != nil {
-		return 0, "", ErrBadCursor
+	at, err := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil {
+		return cursor{}, ErrBadCursor
 	}
-	return at, parts[2], nil
+	return cursor{at: at, id: parts[2], newer: parts[0] == "x1>"}, nil
+}
+
+const countedNewer = 100
+
+// Newer counts what a filter finds that is newer than an execution, at most 100.
+func (s *Service) Newer(ctx context.Context, f Filter, after string) (n int, more bool, err error) {
+	row, err := s.Row(ctx, after)
+	if errors.Is(err, ErrNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	q, err := s.filtered(ctx, f)
+	if err != nil {
+		return 0, false, err
+	}
+	var ids []string
+	err = q.Where("(created_at, id) > (?, ?)", row.CreatedAt, row.ID).Order("created_at, id").Limit(countedNewer+1).Pluck("id", &ids).Error
+	if err != nil {
+		return 0, false, fmt.Errorf("count newer executions: %w", err)
+	}
+	return min(len(ids), countedNewer), len(ids) > countedNewer, nil
+}
+
+// Rows reads executions by id, newest first, without their payloads.
+func (s *Service) Rows(ctx context.Context, ids []string) ([]*models.Execution, error) {
+	rows, err := s.queryIDs(ctx, "SELECT "+executionColumns+" FROM executions WHERE id IN (%s) ORDER BY created_at DESC, id DESC", ids)
+	if err != nil {
+		return nil, fmt.Errorf("read executions: %w", err)
+	}
+	return collect(rows, nil)
 }
 
 // Summary is the state of the whole at a glance. Counts stop at CountLimit.
@@ -161,15 +234,14 @@ const CountLimit = 10_000
 // Summarise counts what happens now and what has failed since an instant (ms).
 func (s *Service) Summarise(ctx context.Context, since int64) (Summary, error) {
 	var sum Summary
+	if err := s.countActive(ctx, &sum); err != nil {
+		return sum, err
+	}
 	counts := []struct {
 		into  *int
 		where string
 		args  []any
 	}{
-		{&sum.Pending, "status = 'pending' AND " + active, nil},
-		{&sum.Queued, "status = 'queued' AND " + active, nil},
-		{&sum.Running, "status = 'running' AND " + active, nil},
-		{&sum.Waiting, "status = 'waiting' AND " + active, nil},
 		{&sum.Failed, "status IN ('failed', 'timeout') AND " + unhappy + " AND created_at >= $2", []any{since}},
 		{&sum.FinishedLastMinute, "created_at >= $2 AND finished_at >= $2", []any{s.DB.NowMs() - 60_000}},
 	}
@@ -185,4 +257,96 @@ func (s *Service) Summarise(ctx context.Context, since int64) (Summary, error) {
 		}
 	}
 	return sum, nil
+}
+
+// Active counts what has not ended; the rest of the summary stays zero.
+func (s *Service) Active(ctx context.Context) (Summary, error) {
+	var sum Summary
+	return sum, s.countActive(ctx, &sum)
+}
+
+// countActive counts along the index of what has not ended, each status up to CountLimit.
+func (s *Service) countActive(ctx context.Context, sum *Summary) error {
+	for _, c := range []struct {
+		status models.Status
+		into   *int
+	}{{models.Pending, &sum.Pending}, {models.Queued, &sum.Queued}, {models.Running, &sum.Running}, {models.Waiting, &sum.Waiting}} {
+		err := s.DB.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = '"+string(c.status)+"' AND "+active+" LIMIT $1) c",
+			[]any{CountLimit}, c.into)
+		if err != nil {
+			return fmt.Errorf("count what is %s: %w", c.status, err)
+		}
+	}
+	return nil
+}
+
+// CountChildren counts the executions that this one has called, up to CountLimit.
+func (s *Service) CountChildren(ctx context.Context, id string) (int, error) {
+	var n int
+	err := s.DB.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM executions WHERE parent_id = $1 LIMIT $2) c", []any{id, CountLimit}, &n)
+	if err != nil {
+		return 0, fmt.Errorf("count the calls of %s: %w", id, err)
+	}
+	return n, nil
+}
+
+// Place is where a queued execution stands.
+type Place struct {
+	Ahead   int // executions of the node that are claimed before it
+	Running int // executions of the node at work
+	Cap     int // how many it works on at once; 0: no cap
+}
+
+// Place counts what stands before a queued execution.
+func (s *Service) Place(ctx context.Context, e *models.Execution) (Place, error) {
+	var p Place
+	err := s.DB.QueryRow(ctx, `SELECT
+		(SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'queued' AND node_id = $1 AND (available_at, id) < ($2, $3) LIMIT $4) a),
+		(SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'running' AND `+active+` AND node_id = $1 LIMIT $4) r),
+		coalesce((SELECT max_concurrency FROM node_queues WHERE node_id = $1), 0)`, []any{e.NodeID, e.AvailableAt, e.ID, CountLimit}, &p.Ahead, &p.Running, &p.Cap)
+	if err != nil {
+		return p, fmt.Errorf("find the place of %s in its queue: %w", e.ID, err)
+	}
+	return p, nil
+}
+
+// Found is what an id, or the beginning of one, leads to; all fields are empty when nothing.
+type Found struct{ ExecutionID, RunID, NodeID, SessionID string }
+
+// Resolve looks for whatever has this id: an execution, a run by its own or its callers' name, a node, a session; else the one execution
+// or run whose id begins like this, if there is just one.
+func (s *Service) Resolve(ctx context.Context, id string) (Found, error) {
+	for _, look := range []struct {
+		query string
+		found func(string) Found
+	}{
+		{"SELECT id FROM executions WHERE id = $1", func(x string) Found { return Found{ExecutionID: x} }},
+		{"SELECT run_id FROM run_aliases WHERE workflow_id = $1 UNION ALL SELECT run_id FROM executions WHERE run_id = $1 LIMIT 1", func(x string) Found { return Found{RunID: x} }},
+		{"SELECT id FROM nodes WHERE id = $1", func(x string) Found { return Found{NodeID: x} }},
+		{"SELECT session_id FROM executions WHERE session_id = $1 LIMIT 1", func(x string) Found { return Found{SessionID: x} }},
+	} {
+		var x string
+		err := s.DB.QueryRow(ctx, look.query, []any{id}, &x)
+		if err == nil {
+			return look.found(x), nil
+		}
+		if !errors.Is(err, database.ErrNoRows) {
+			return Found{}, fmt.Errorf("look for %q: %w", id, err)
+		}
+	}
+	return s.resolvePrefix(ctx, id)
+}
+
+func (s *Service) resolvePrefix(ctx context.Context, id string) (Found, error) {
+	for _, prefix := range []string{id, "exec_" + id} {
+		var ids []string
+		err := s.DB.Gorm(ctx).Model(&models.Execution{}).Where("id >= ? AND id < ?", prefix, prefix+"\U0010FFFF").Limit(2).Pluck("id", &ids).Error
+		if err != nil {
+			return Found{}, fmt.Errorf("look for %q: %w", id, err)
+		}
+		if len(ids) == 1 {
+			return Found{ExecutionID: ids[0]}, nil
+		}
+	}
+	return Found{}, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/models"
 )
 
@@ -402,4 +403,18 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 		return true
 	})
 	return stats, rows.Err()
+}
+
+// AnyTarget is a function that can be called, for commands that show how; "" while none is registered.
+func (s *Service) AnyTarget(ctx context.Context) (string, error) {
+	var node, function string
+	err := s.db.QueryRow(ctx, `SELECT f.node_id, f.name FROM functions f JOIN nodes n ON n.id = f.node_id
+		ORDER BY n.updated_at DESC, f.position LIMIT 1`, nil, &node, &function)
+	if errors.Is(err, database.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for a function: %w", err)
+	}
+	return node + "." + function, nil
 }

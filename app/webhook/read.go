@@ -97,3 +97,16 @@ func (s *Service) Body(ctx context.Context, executionID string) ([]byte, error) 
 	}
 	return s.body(ctx, &e)
 }
+
+// Address is where the end of an execution is announced; "" when nowhere.
+func (s *Service) Address(ctx context.Context, executionID string) (string, error) {
+	var url string
+	err := s.DB.QueryRow(ctx, "SELECT url FROM webhook_registrations WHERE execution_id = $1", []any{executionID}, &url)
+	if errors.Is(err, database.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read a webhook registration: %w", err)
+	}
+	return url, nil
+}
