@@ -52,11 +52,11 @@ func asynchronous() []Row {
 		row("S24", "Synchronous error body", shared, syncTimeoutBody),
 		row("S25", "Webhook body on failure and timeout", shared, failureIsAnnounced),
 		row("S26", "GET shows the webhook attempts", shared, attemptsAreShown),
-		row("S27", "Five webhook attempts with growing gaps (from 80 ms)", private, fiveAttemptsThenFailed),
+		row("S27", "Five webhook attempts with growing gaps (from 250 ms)", private, fiveAttemptsThenFailed),
 		open("S28", "Advice: sync, webhook or polling"),
 		open("S29", "Advice on webhooks (refused targets: I11)"),
 		row("S30", "Retry-After and long poll", shared, pollersAreHelped),
-		row("S31", "Errors and log lines name the execution", shared, errorsNameTheExecution),
+		row("S31", "Error bodies name the execution", shared, errorsNameTheExecution),
 	}
 }
 
@@ -202,7 +202,7 @@ func concepts() []Row {
 		open("S154", "1,000 races of approve, reject and cancel"),
 		row("S155", "Overload: refusals are told, memory bounded, accepted work ends", solitary, overload),
 		row("S156", "A full share is 429, a full queue 503, both without a row", private, fullQueues),
-		row("S157", "One id finds history, attempts, webhook tries and log", shared, oneIDFindsAll),
+		row("S157", "One id finds history, attempts and webhook tries", shared, oneIDFindsAll),
 		open("S158", "concurrency_key keeps order"),
 		row("S159", "No silent failure: every id accepted above is there", last, nothingIsLost),
 		open("S160", "Inbound hooks and CloudEvents"),

@@ -136,7 +136,7 @@ func (t *Trial) untilEvents(id string, n int) client.Answer {
 }
 
 func fiveAttemptsThenFailed(t *Trial) {
-	t.Own(webhookBackoff + "80ms")
+	t.Own(webhookBackoff+"250ms", webhookMaxBackoff+"2s")
 	a, h := t.Agent(), t.Hook(http.StatusInternalServerError)
 	id := t.Start(hooked(call(a, "echo", fields{}), h))
 	got := t.Deliveries(h, 5)
@@ -144,8 +144,8 @@ func fiveAttemptsThenFailed(t *Trial) {
 	for i := 1; i < len(got); i++ {
 		gaps = append(gaps, got[i].At.Sub(got[i-1].At))
 	}
-	t.True(gaps[3] > gaps[0] && gaps[3] > 200*time.Millisecond, "growing gaps, got %v", gaps)
-	t.Pause(3 * time.Second)
+	t.True(gaps[3] > gaps[0] && gaps[3] > 1500*time.Millisecond, "growing gaps, got %v", gaps)
+	t.Pause(4 * time.Second) // a sixth would follow after 2 s, jitter and the second that a due delivery may wait
 	t.True(len(h.Deliveries()) == 5, "exactly 5 attempts, got %d", len(h.Deliveries()))
 	t.untilEvents(id, 5)
 	t.Is(t.Get(id), "status", "succeeded")

@@ -133,9 +133,9 @@ func (a *Agent) Arrivals(executionID string) []Arrival {
 // AwaitArrivals returns as soon as n calls (of the execution, or of all) have arrived, or with what there is when ctx ends.
 func (a *Agent) AwaitArrivals(ctx context.Context, executionID string, n int) []Arrival {
 	for {
-		changed := a.change()
-		if found := a.Arrivals(executionID); len(found) >= n {
-			return found
+		changed, count := a.count(executionID)
+		if count >= n {
+			return a.Arrivals(executionID)
 		}
 		select {
 		case <-changed:
@@ -165,6 +165,22 @@ func (a *Agent) AwaitNotice(ctx context.Context, executionID string) (Notice, bo
 			return Notice{}, false
 		}
 	}
+}
+
+// count tells how many calls have arrived, and hands out what is closed when something more does.
+func (a *Agent) count(executionID string) (<-chan struct{}, int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if executionID == "" {
+		return a.changed, len(a.arrivals)
+	}
+	n := 0
+	for i := range a.arrivals {
+		if a.arrivals[i].ExecutionID == executionID {
+			n++
+		}
+	}
+	return a.changed, n
 }
 
 func (a *Agent) change() <-chan struct{} {
@@ -234,6 +250,9 @@ func (a *Agent) try(executionID string) int {
 	return a.attempts[executionID]
 }
 
+// reportLimit is the pause at which an agent gives up repeating a report.
+const reportLimit = 10 * time.Second
+
 // Report sends a status callback after a delay, in the background; a refused or failed callback is sent again a few times.
 func (a *Agent) Report(executionID string, after time.Duration, report map[string]any) {
 	a.reports.Go(func() {
@@ -241,10 +260,12 @@ func (a *Agent) Report(executionID string, after time.Duration, report map[strin
 		if err != nil {
 			return
 		}
-		for wait := after; wait < 3*time.Second; wait = max(2*wait, 100*time.Millisecond) {
+		wait := after
+		for again := 100 * time.Millisecond; again < reportLimit; again *= 2 {
 			if !sleep(a.life, wait) || a.post("/api/v1/executions/"+executionID+"/status", payload) {
 				return
 			}
+			wait = again
 		}
 	})
 }
