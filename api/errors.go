@@ -12,7 +12,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/agentfield/agentfield/app/access"
-	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/webhook"
@@ -96,7 +95,7 @@ func executionFailure(err error) *failure {
 		return &failure{status: fiber.StatusBadRequest, code: "invalid_cursor", title: "Bad request", details: err.Error()}
 	case errors.Is(err, webhook.ErrInvalid):
 		return &failure{status: fiber.StatusBadRequest, code: "webhook_invalid", title: "Invalid webhook", details: sentence(err, webhook.ErrInvalid)}
-	case database.IsBusy(err):
+	case errors.Is(err, execution.ErrBusy):
 		return &failure{
 			status: fiber.StatusServiceUnavailable, code: "store_busy", title: "Store busy", details: "the store cannot take more at the moment: try again",
 			category: "concurrency_limit", retryAfter: time.Second,

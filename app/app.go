@@ -178,6 +178,8 @@ func (a *App) check(ctx context.Context) error {
 func (a *App) Start(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.config.Listen)
 	if err != nil {
+		a.replica.Leave(context.WithoutCancel(ctx))
+		a.db.Close()
 		return fmt.Errorf("listen on %s: %w", a.config.Listen, err)
 	}
 	a.listener = listener

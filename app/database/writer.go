@@ -134,7 +134,7 @@ type writer struct {
 	wg    sync.WaitGroup
 }
 
-func startWriter(ctx context.Context, db *DB, pool *sql.DB) (*writer, error) {
+func startWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the writing connection: %w", err)
@@ -327,8 +327,3 @@ func (r liteRows) Close() { _ = r.Rows.Close() }
 
 // numbered turns $1 into ?1: SQLite reads both, but only the second is bound by its number.
 func numbered(query string) string { return strings.ReplaceAll(query, "$", "?") }
-
-// IsBusy reports whether the store refused for lack of room, which a client should answer by trying again.
-func IsBusy(err error) bool {
-	return errors.Is(err, ErrBusy) || errors.Is(err, context.DeadlineExceeded)
-}

@@ -56,7 +56,7 @@ func (s *Service) Collectors() []prometheus.Collector {
 		counter("executions_reaped_total", "Executions taken over from dead replicas.", nil, &c.reaped),
 		counter("executions_refused_total", "Submissions refused because a queue was full.", nil, &c.refused),
 		gauge("executions_in_flight", "Calls that this replica has open.", func() float64 { return float64(s.inFlight.count()) }),
-		gauge("executions_waiting_in_queue", "Executions that wait for a worker or an instance, as last counted.", func() float64 { _, all := s.gauge.waiting(""); return float64(all) }),
+		gauge("executions_waiting_in_queue", "Executions that wait for a worker or an instance, as last counted.", func() float64 { return float64(s.gauge.waiting(allQueues)) }),
 		gauge("dispatch_workers", "Calls this replica may have open for asynchronous executions.", func() float64 { return float64(s.worker.Slots) }),
 	}
 }

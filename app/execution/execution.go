@@ -26,6 +26,7 @@ var (
 	ErrIdempotencyKey = errors.New("this Idempotency-Key was used with another request: use a new key for a new request")
 	ErrDraining       = errors.New("this server is shutting down: send the request again")
 	ErrStaleAttempt   = errors.New("this report belongs to an earlier attempt of the execution; a later one has taken over")
+	ErrBusy           = database.ErrBusy // the store is saturated: nothing was written
 	ErrBadToken       = errors.New("the execution token is missing or does not fit this execution")
 )
 

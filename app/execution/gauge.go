@@ -3,6 +3,7 @@ package execution
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -10,119 +11,127 @@ import (
 )
 
 // gauge keeps an estimate of how many executions wait, per node and in all: what was counted last plus what was admitted since. While
-// the estimate is below the limit a submission needs no counting; above it the submitting transaction counts exactly.
+// an estimate is below its limit a submission needs no counting; above it the submitting transaction counts exactly.
 type gauge struct {
 	mu        sync.Mutex
 	total     int // limit of the server
 	perNode   int // limit of one node
-	counted   map[string]int
-	admitted  map[string]int
-	sum       int
-	sumNew    int
-	refusedAt map[string]time.Time // nodes that were exactly full a moment ago
+	queues    map[string]*queueGauge
 	countedAt time.Time
-	drained   map[string]float64 // executions per second that left the queue
 	touched   bool
 }
 
-const refuseFor = 50 * time.Millisecond // a queue that was counted full is refused without counting again
-
-func (g *gauge) limits(total, perNode int) {
-	g.total, g.perNode = total, perNode
-	g.counted, g.admitted, g.refusedAt, g.drained = map[string]int{}, map[string]int{}, map[string]time.Time{}, map[string]float64{}
+// queueGauge is the estimate of one queue.
+type queueGauge struct {
+	counted  int
+	admitted int       // since it was counted
+	fullAt   time.Time // when it was counted full
+	drained  float64   // executions per second that left it
 }
 
-// admit lets a submission through, asks for an exact count (watched), or refuses it.
-func (g *gauge) admit(node string) (watched bool, err error) {
+const (
+	allQueues = ""                    // the key of all queues together; no node has an empty name
+	refuseFor = 50 * time.Millisecond // a queue that was counted full is refused without counting again
+)
+
+func (g *gauge) limits(total, perNode int) {
+	g.total, g.perNode, g.queues = total, perNode, map[string]*queueGauge{}
+}
+
+func (g *gauge) limit(queue string) int {
+	if queue == allQueues {
+		return g.total
+	}
+	return g.perNode
+}
+
+func (g *gauge) queue(name string) *queueGauge {
+	q := g.queues[name]
+	if q == nil {
+		q = &queueGauge{}
+		g.queues[name] = q
+	}
+	return q
+}
+
+// admit lets a submission through, names the queues to be counted exactly before it is written, or refuses it.
+func (g *gauge) admit(node string) (watch []string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.touched = true
-	if g.sum+g.sumNew >= g.total {
-		if g.sum >= g.total {
-			return false, &QueueFullError{Depth: g.sum, RetryAfter: g.wait(g.sum, g.total, g.rate())}
+	for _, name := range []string{allQueues, node} {
+		q := g.queue(name)
+		if q.counted+q.admitted < g.limit(name) {
+			continue
 		}
-		watched = true
-	}
-	if g.counted[node]+g.admitted[node] >= g.perNode {
-		if time.Since(g.refusedAt[node]) < refuseFor {
-			return false, g.fullLocked(node)
+		if time.Since(q.fullAt) < refuseFor {
+			return nil, g.full(name)
 		}
-		watched = true
+		watch = append(watch, name)
 	}
-	g.admitted[node]++
-	g.sumNew++
-	return watched, nil
+	g.queue(allQueues).admitted++
+	g.queue(node).admitted++
+	return watch, nil
 }
 
-const countWaiting = `SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'queued' AND node_id = $1 LIMIT $2) q`
-
-const countPending = `SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'pending' AND ` + active + ` AND node_id = $1 LIMIT $2) p`
-
-// count tells how much room a node's queue has, exactly as this transaction sees it.
-func (g *gauge) count(ctx context.Context, tx *database.Tx, node string) (room int, err error) {
-	var queued, pending int
-	if err := tx.QueryRow(ctx, countWaiting, []any{node, g.perNode}, &queued); err != nil {
-		return 0, fmt.Errorf("count the queue of a node: %w", err)
-	}
-	if err := tx.QueryRow(ctx, countPending, []any{node, g.perNode}, &pending); err != nil {
-		return 0, fmt.Errorf("count what is pending for a node: %w", err)
-	}
+// refuse is the error for a queue that was counted full.
+func (g *gauge) refuse(name string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.counted[node], g.admitted[node] = queued+pending, 0
-	room = g.perNode - queued - pending
-	if room <= 0 {
-		g.refusedAt[node] = time.Now()
-	}
-	return room, nil
+	g.queue(name).fullAt = time.Now()
+	return g.full(name)
 }
 
-func (g *gauge) full(node string) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.refusedAt[node] = time.Now()
-	return g.fullLocked(node)
-}
-
-func (g *gauge) fullLocked(node string) error {
-	return &QueueFullError{Node: node, Depth: g.counted[node], RetryAfter: g.wait(g.counted[node], g.perNode, g.drained[node])}
+func (g *gauge) full(name string) error {
+	q := g.queue(name)
+	return &QueueFullError{Node: name, Depth: q.counted, RetryAfter: q.wait(g.limit(name))}
 }
 
 // wait is how long it takes, at the present rate, until a tenth of the queue is free; 1 s to 60 s.
-func (g *gauge) wait(depth, limit int, perSecond float64) time.Duration {
-	if perSecond <= 0 {
+func (q *queueGauge) wait(limit int) time.Duration {
+	if q.drained <= 0 {
 		return 5 * time.Second
 	}
-	seconds := (float64(depth) - 0.9*float64(limit)) / perSecond
+	seconds := (float64(q.counted) - 0.9*float64(limit)) / q.drained
 	return min(max(time.Duration(seconds*float64(time.Second)), time.Second), time.Minute)
 }
 
-func (g *gauge) rate() float64 {
-	var sum float64
-	for _, r := range g.drained {
-		sum += r
+// room tells how much a queue can still take, exactly as this transaction sees it.
+func (g *gauge) room(ctx context.Context, tx *database.Tx, name string) (int, error) {
+	of, args := "", []any{g.limit(name)}
+	if name != allQueues {
+		of, args = " AND node_id = $2", append(args, name)
 	}
-	return sum
-}
-
-// waiting is the estimate for one node and for all.
-func (g *gauge) waiting(node string) (ofNode, all int) {
+	waiting := 0
+	for _, status := range []string{"queued", "pending"} {
+		var n int
+		query := `SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = '` + status + `' AND ` + active + of + ` LIMIT $1) q`
+		if err := tx.QueryRow(ctx, query, args, &n); err != nil {
+			return 0, fmt.Errorf("count a queue: %w", err)
+		}
+		waiting += n
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.counted[node] + g.admitted[node], g.sum + g.sumNew
+	q := g.queue(name)
+	q.counted, q.admitted = waiting, 0
+	return g.limit(name) - waiting, nil
+}
+
+// waiting is the estimate for one node, or for all.
+func (g *gauge) waiting(name string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q := g.queues[name]
+	if q == nil {
+		return 0
+	}
+	return q.counted + q.admitted
 }
 
 // measure counts all queues, when something was submitted since or something waits.
 func (s *Service) measure(ctx context.Context) (bool, error) {
-	g := &s.gauge
-	g.mu.Lock()
-	idle := !g.touched && g.sum == 0 && !g.countedAt.IsZero()
-	g.touched = false
-	before := make(map[string]int, len(g.admitted))
-	for node, n := range g.admitted {
-		before[node] = n
-	}
-	g.mu.Unlock()
+	before, idle := s.gauge.snapshot()
 	if idle {
 		return false, nil
 	}
@@ -130,20 +139,31 @@ func (s *Service) measure(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.renew(counted, before, time.Now())
+	s.gauge.renew(counted, before, time.Now())
 	return false, nil
 }
 
+// snapshot is what was admitted until now: it will have been counted by a count that begins later.
+func (g *gauge) snapshot() (admitted map[string]int, idle bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	idle = !g.touched && g.queue(allQueues).counted == 0 && !g.countedAt.IsZero()
+	g.touched = false
+	admitted = make(map[string]int, len(g.queues))
+	for name, q := range g.queues {
+		admitted[name] = q.admitted
+	}
+	return admitted, idle
+}
+
 func (s *Service) countQueues(ctx context.Context) (map[string]int, error) {
-	rows, err := s.DB.Query(ctx, `SELECT node_id, count(*) FROM executions WHERE status = 'queued' GROUP BY node_id
+	rows, err := s.DB.Query(ctx, `SELECT node_id, count(*) FROM executions WHERE status = 'queued' AND `+active+` GROUP BY node_id
 		UNION ALL SELECT node_id, count(*) FROM executions WHERE status = 'pending' AND `+active+` GROUP BY node_id`)
 	if err != nil {
 		return nil, fmt.Errorf("count the queues: %w", err)
 	}
 	defer rows.Close()
-	counted := map[string]int{}
+	counted := map[string]int{allQueues: 0}
 	for rows.Next() {
 		var node string
 		var n int
@@ -151,41 +171,27 @@ func (s *Service) countQueues(ctx context.Context) (map[string]int, error) {
 			return nil, fmt.Errorf("count the queues: %w", err)
 		}
 		counted[node] += n
+		counted[allQueues] += n
 	}
 	return counted, rows.Err()
 }
 
 func (g *gauge) renew(counted, before map[string]int, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	passed := now.Sub(g.countedAt).Seconds()
-	for node := range g.counted {
-		if _, there := counted[node]; !there {
-			counted[node] = 0
-		}
+	for name := range counted {
+		g.queue(name)
 	}
-	sum := 0
-	for node, n := range counted {
-		sum += n
+	for name, q := range g.queues {
 		if !g.countedAt.IsZero() && passed > 0 {
-			left := max(float64(g.counted[node]+before[node]-n)/passed, 0)
-			g.drained[node] = 0.7*g.drained[node] + 0.3*left
+			left := max(float64(q.counted+before[name]-counted[name])/passed, 0)
+			q.drained = 0.7*q.drained + 0.3*left
 		}
+		q.counted, q.admitted = counted[name], max(q.admitted-before[name], 0)
 	}
-	for node, n := range before {
-		g.admitted[node] = max(g.admitted[node]-n, 0)
-		if g.admitted[node] == 0 {
-			delete(g.admitted, node)
-		}
-	}
-	g.sumNew = 0
-	for _, n := range g.admitted {
-		g.sumNew += n
-	}
-	for node, n := range counted {
-		if n == 0 && g.drained[node] < 0.01 {
-			delete(counted, node)
-			delete(g.drained, node)
-			delete(g.refusedAt, node)
-		}
-	}
-	g.counted, g.sum, g.countedAt = counted, sum, now
+	maps.DeleteFunc(g.queues, func(name string, q *queueGauge) bool {
+		return name != allQueues && q.counted+q.admitted == 0 && q.drained < 0.01
+	})
+	g.countedAt = now
 }

@@ -174,9 +174,3 @@ func (s *Service) History(ctx context.Context, id string, after int64, limit int
 	}
 	return history, rows.Err()
 }
-
-// Ahead estimates how many executions of the node wait, for the sentence that says why one is queued.
-func (s *Service) Ahead(node string) int {
-	ofNode, _ := s.gauge.waiting(node)
-	return ofNode
-}

@@ -44,7 +44,7 @@ type submission struct {
 	input    *body
 	webhook  *models.WebhookRegistration
 	key      *models.IdempotencyKey
-	watched  bool // the queue may be nearly full: count before inserting
+	watch    []string // queues that may be full: count them before inserting
 
 	replay  string // id of the execution that has the idempotency key already
 	refused error
@@ -155,11 +155,11 @@ func (s *Service) resolveRun(ctx context.Context, id string) (string, error) {
 func (s *Service) submit(ctx context.Context, item *submission) (Started, error) {
 	waits := item.row.Status != models.Running
 	if waits {
-		watched, err := s.gauge.admit(item.row.NodeID)
+		watch, err := s.gauge.admit(item.row.NodeID)
 		if err != nil {
 			return Started{}, err
 		}
-		item.watched = watched
+		item.watch = watch
 	}
 	if err := s.submits.Do(ctx, item); err != nil {
 		return Started{}, err
@@ -215,20 +215,19 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, items []*submissio
 	room := map[string]int{}
 	for _, it := range items {
 		it.refused = nil
-		if !it.watched {
-			continue
-		}
-		node := it.row.NodeID
-		if _, counted := room[node]; !counted {
-			left, err := s.gauge.count(ctx, tx, node)
-			if err != nil {
-				return err
+		for _, queue := range it.watch {
+			if _, counted := room[queue]; !counted {
+				left, err := s.gauge.room(ctx, tx, queue)
+				if err != nil {
+					return err
+				}
+				room[queue] = left
 			}
-			room[node] = left
-		}
-		room[node]--
-		if room[node] < 0 {
-			it.refused = s.gauge.full(node)
+			if room[queue] <= 0 {
+				it.refused = s.gauge.refuse(queue)
+				break
+			}
+			room[queue]--
 		}
 	}
 	return nil
