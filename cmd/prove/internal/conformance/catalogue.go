@@ -167,7 +167,7 @@ func architecture() []Row {
 		open("S129", "AGENTFIELD_SERVER"),
 		open("S130", "Quick-start timing"),
 		open("S131", "Shared memory without configuration"),
-		row("S132", "A noisy agent does not delay a quiet one (2,000 queued)", solitary, quietAgentIsServed),
+		row("S132", "A noisy agent does not delay a quiet one (1,500 queued)", solitary, quietAgentIsServed),
 		row("S133", "Health checks and metrics (traces: S107)", shared, standardOperations),
 		open("S134", "Audit trail verifies offline"),
 		open("S135", "Provenance"),
