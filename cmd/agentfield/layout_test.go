@@ -25,12 +25,15 @@ func rules() []rule {
 	web := []string{"github.com/gofiber/", "github.com/valyala/", "github.com/a-h/templ"}
 	store := []string{"gorm.io/", "github.com/jackc/", "github.com/ncruces/", "database/sql"}
 	concept := func(name string, more ...string) rule {
-		within := append([]string{"models", "app/database", "app/lease", "app/event", "app/payload", "app/secret", "app/" + name}, more...)
+		within := append([]string{
+			"models", "app/database", "app/lease", "app/event", "app/audit", "app/payload", "app/secret", "app/" + name,
+		}, more...)
 		return rule{from: "app/" + name, within: within, not: web}
 	}
 	return []rule{
 		{from: "models", within: []string{}, not: slices.Concat(web, store, []string{"net/http"})},
-		{from: "app/access", within: []string{}, not: slices.Concat(web, store)},
+		{from: "app/access", within: []string{"models", "app/database", "app/audit"}, not: web},
+		{from: "app/audit", within: []string{"models", "app/database"}, not: web},
 		{from: "migrations", within: []string{}, not: web},
 		{from: "app/config", within: []string{}, not: slices.Concat(web, store)},
 		{from: "app/database", within: []string{"models", "migrations", "app/database"}, not: web},
