@@ -6,6 +6,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -18,6 +19,8 @@ import (
 	"github.com/agentfield/agentfield/app/payload"
 	"github.com/agentfield/agentfield/app/secret"
 )
+
+var errNoTerm = errors.New("this replica has lost its lease and waits for the next one")
 
 // The statuses of a delivery.
 const (
@@ -90,7 +93,7 @@ func New(c Config, parts Parts) *Service {
 	}
 	s.records = database.NewGroup(parts.DB, s.write)
 	s.worker = &lease.Worker[lease.Claimed]{
-		Name: "webhooks", Slots: c.Slots, Poll: poll, Claim: s.queue.Claim, Run: s.deliver, NextDue: s.queue.NextDue, Log: parts.Log,
+		Name: "webhooks", Slots: c.Slots, Poll: poll, Claim: s.claim, Run: s.deliver, NextDue: s.queue.NextDue, Log: parts.Log,
 	}
 	s.reaper = &lease.Loop{Name: "webhooks of dead replicas", Every: parts.Replica.TTL() / 4, Do: s.reap, Log: parts.Log}
 	s.metrics = newMetrics(s.worker.InUse)
@@ -134,6 +137,14 @@ func (s *Service) Wake() { s.worker.Wake() }
 
 // Loops are the supervised loops of the service.
 func (s *Service) Loops() []*lease.Loop { return []*lease.Loop{s.worker.Loop(), s.reaper} }
+
+// claim takes work only while it may be recorded: without a term of this replica it would come straight back.
+func (s *Service) claim(ctx context.Context, n int) ([]lease.Claimed, error) {
+	if s.Replica.Term().Context().Err() != nil {
+		return nil, errNoTerm
+	}
+	return s.queue.Claim(ctx, n)
+}
 
 func (s *Service) reap(ctx context.Context) (bool, error) {
 	n, err := s.queue.Reap(ctx)

@@ -496,6 +496,28 @@ func TestStopPutsBackWhatHangs(t *testing.T) {
 	})
 }
 
+// TestLostTermEndsTheAttempt: who may no longer record an answer does not wait for it either.
+func TestLostTermEndsTheAttempt(t *testing.T) {
+	eachRig(t, Config{}, func(t *testing.T, r *rig) {
+		cancelled := make(chan struct{})
+		receiver := newReceiver(t, func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done(); close(cancelled) })
+		r.worker.Start()
+		t.Cleanup(func() { r.Stop(context.Background()) })
+		r.end("exec_1", Spec{URL: receiver.URL})
+		receiver.next(t)
+		r.Replica.Leave(t.Context())
+		select {
+		case <-cancelled:
+		case <-time.After(15 * time.Second):
+			t.Error("the request went on")
+		}
+		r.Stop(t.Context())
+		if len(r.attempts("exec_1")) != 0 {
+			t.Error("an attempt was recorded")
+		}
+	})
+}
+
 func TestRedeliveryReallySends(t *testing.T) {
 	eachRig(t, Config{MaxAttempts: 2}, func(t *testing.T, r *rig) {
 		receiver := newReceiver(t, answer(410, ""), answer(500, ""), answer(500, ""), answer(200, ""), answer(200, ""))
