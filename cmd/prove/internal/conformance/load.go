@@ -174,7 +174,10 @@ func overload(t *Trial) {
 	})
 	peak, err := s.PeakRSS()
 	t.Must(err)
+	drains := time.Now()
 	t.Pool(16, len(accepted.all()), func(i int) { t.Is(t.End(accepted.all()[i]), "status", "succeeded") })
+	t.True(time.Since(drains) < 5*time.Second, "the 100 that wait, 20 ms each and 5 at once, to end within 5 s, they took %s",
+		time.Since(drains).Round(100*time.Millisecond))
 	t.True(refused.Load() > int32(len(accepted.all())), "more refused than accepted, else this was no overload: %d and %d", refused.Load(), len(accepted.all()))
 	t.True(peak < 200e6, "memory below 200 MB, the peak was %.0f MB", float64(peak)/1e6)
 	t.Notef("%d accepted, %d refused, peak %.0f MB", len(accepted.all()), refused.Load(), float64(peak)/1e6)

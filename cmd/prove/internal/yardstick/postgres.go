@@ -16,32 +16,40 @@ func openPostgres(ctx context.Context, url string) (*postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the yardstick's database: %w", err)
 	}
-	if _, err := pool.Exec(ctx, `CREATE TABLE IF NOT EXISTS records (id TEXT COLLATE "C" PRIMARY KEY, input BYTEA NOT NULL, result BYTEA)`); err != nil {
+	if _, err := pool.Exec(ctx, `CREATE TABLE inputs (id BIGINT PRIMARY KEY, body BYTEA NOT NULL);
+		CREATE TABLE results (id BIGINT PRIMARY KEY, body BYTEA NOT NULL)`); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("create the yardstick's table: %w", err)
+		return nil, fmt.Errorf("create the yardstick's tables: %w", err)
 	}
 	return &postgres{pool: pool}, nil
 }
 
 func (p *postgres) commit(ctx context.Context, batch []*item) error {
-	var newIDs, endedIDs []string
-	var inputs, results [][]byte
+	var begun, ended columns
 	for _, it := range batch {
 		if it.finish {
-			endedIDs, results = append(endedIDs, it.id), append(results, it.result)
+			ended.add(it)
 		} else {
-			newIDs, inputs = append(newIDs, it.id), append(inputs, it.input)
+			begun.add(it)
 		}
 	}
 	both := &pgx.Batch{} // one round trip and one implicit transaction
-	if len(newIDs) > 0 {
-		both.Queue(`INSERT INTO records (id, input) SELECT * FROM unnest($1::text[], $2::bytea[])`, newIDs, inputs)
+	if len(begun.ids) > 0 {
+		both.Queue(`INSERT INTO inputs (id, body) SELECT * FROM unnest($1::bigint[], $2::bytea[])`, begun.ids, begun.bodies)
 	}
-	if len(endedIDs) > 0 {
-		both.Queue(`UPDATE records r SET result = v.result FROM unnest($1::text[], $2::bytea[]) v(id, result) WHERE r.id = v.id`, endedIDs, results)
+	if len(ended.ids) > 0 {
+		both.Queue(`INSERT INTO results (id, body) SELECT * FROM unnest($1::bigint[], $2::bytea[])`, ended.ids, ended.bodies)
 	}
 	return p.pool.SendBatch(ctx, both).Close()
 }
+
+// columns are the rows of one table, as unnest takes them.
+type columns struct {
+	ids    []int64
+	bodies [][]byte
+}
+
+func (c *columns) add(it *item) { c.ids, c.bodies = append(c.ids, it.id), append(c.bodies, it.body) }
 
 func (p *postgres) close() error {
 	p.pool.Close()

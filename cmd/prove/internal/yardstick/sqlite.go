@@ -10,16 +10,16 @@ import (
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3"
 )
 
-// sqlite keeps the rows in one file: WAL, synchronous=FULL, one connection that writes.
+// sqlite keeps the rows in one file: WAL, synchronous=FULL, one connection that writes, statements prepared once.
 type sqlite struct {
-	db     *sql.DB
-	conn   *sql.Conn
-	insert *sql.Stmt
-	finish *sql.Stmt
+	db   *sql.DB
+	conn *sql.Conn
+
+	begin, insert, finish, end *sql.Stmt
 }
 
 func openSQLite(ctx context.Context, dir string) (*sqlite, error) {
-	uri := "file:" + filepath.Join(dir, "yardstick.db") + "?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)&_txlock=immediate"
+	uri := "file:" + filepath.Join(dir, "yardstick.db") + "?_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=busy_timeout(5000)"
 	db, err := sql.Open("sqlite3", uri)
 	if err != nil {
 		return nil, fmt.Errorf("open the yardstick's database: %w", err)
@@ -32,33 +32,46 @@ func openSQLite(ctx context.Context, dir string) (*sqlite, error) {
 	return s, s.prepare(ctx)
 }
 
-func (s *sqlite) prepare(ctx context.Context) (err error) {
-	if _, err = s.conn.ExecContext(ctx, `CREATE TABLE records (id TEXT PRIMARY KEY, input BLOB NOT NULL, result BLOB) WITHOUT ROWID`); err != nil {
-		return fmt.Errorf("create the yardstick's table: %w", err)
+func (s *sqlite) prepare(ctx context.Context) error {
+	for _, table := range []string{
+		`CREATE TABLE inputs (id INTEGER PRIMARY KEY, body BLOB NOT NULL)`, `CREATE TABLE results (id INTEGER PRIMARY KEY, body BLOB NOT NULL)`,
+	} {
+		if _, err := s.conn.ExecContext(ctx, table); err != nil {
+			return fmt.Errorf("create the yardstick's tables: %w", err)
+		}
 	}
-	if s.insert, err = s.conn.PrepareContext(ctx, `INSERT INTO records (id, input) VALUES (?, ?)`); err != nil {
-		return err
+	for _, statement := range []struct {
+		place *(*sql.Stmt)
+		text  string
+	}{
+		{&s.begin, `BEGIN IMMEDIATE`}, {&s.end, `COMMIT`},
+		{&s.insert, `INSERT INTO inputs (id, body) VALUES (?, ?)`}, {&s.finish, `INSERT INTO results (id, body) VALUES (?, ?)`},
+	} {
+		prepared, err := s.conn.PrepareContext(ctx, statement.text)
+		if err != nil {
+			return fmt.Errorf("prepare the yardstick: %w", err)
+		}
+		*statement.place = prepared
 	}
-	s.finish, err = s.conn.PrepareContext(ctx, `UPDATE records SET result = ? WHERE id = ?`)
-	return err
+	return nil
 }
 
 func (s *sqlite) commit(ctx context.Context, batch []*item) error {
-	tx, err := s.conn.BeginTx(ctx, nil)
-	if err != nil {
+	if _, err := s.begin.ExecContext(ctx); err != nil {
 		return err
 	}
 	for _, it := range batch {
+		write := s.insert
 		if it.finish {
-			_, err = tx.StmtContext(ctx, s.finish).ExecContext(ctx, it.result, it.id)
-		} else {
-			_, err = tx.StmtContext(ctx, s.insert).ExecContext(ctx, it.id, it.input)
+			write = s.finish
 		}
-		if err != nil {
-			return errors.Join(err, tx.Rollback())
+		if _, err := write.ExecContext(ctx, it.id, it.body); err != nil {
+			_, undone := s.conn.ExecContext(ctx, `ROLLBACK`)
+			return errors.Join(err, undone)
 		}
 	}
-	return tx.Commit()
+	_, err := s.end.ExecContext(ctx)
+	return err
 }
 
 func (s *sqlite) close() error { return errors.Join(s.conn.Close(), s.db.Close()) }

@@ -12,28 +12,22 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/google/uuid"
 )
 
-// record is one execution as the yardstick keeps it; result is nil when it is inserted.
-type record struct {
-	id     string
-	input  []byte
-	result []byte
-}
-
-// store commits many records in one transaction. Inserts and results may come mixed.
+// store commits many items in one transaction.
 type store interface {
 	commit(ctx context.Context, batch []*item) error
 	close() error
 }
 
-// item is a record on its way into the store.
+// item is an input or, when finish is set, a result on its way into the store.
 type item struct {
-	record
+	id     int64
+	body   []byte
 	finish bool
 	done   chan error
 }
@@ -79,8 +73,8 @@ func (g *group) write(ctx context.Context) {
 	}
 }
 
-func (g *group) put(r record, finish bool) error {
-	it := &item{record: r, finish: finish, done: make(chan error, 1)}
+func (g *group) put(id int64, body []byte, finish bool) error {
+	it := &item{id: id, body: body, finish: finish, done: make(chan error, 1)}
 	g.queue <- it
 	return <-it.done
 }
@@ -124,35 +118,36 @@ type handler struct {
 	group  *group
 	agent  string
 	client *http.Client
+	last   atomic.Int64
 }
 
 func (h *handler) execute(c *fiber.Ctx) error {
 	began := time.Now()
-	r := record{id: "exec_" + uuid.NewString(), input: bytes.Clone(c.Body())}
-	if err := h.group.put(r, false); err != nil {
+	id, input := h.last.Add(1), bytes.Clone(c.Body())
+	if err := h.group.put(id, input, false); err != nil {
 		return err
 	}
-	result, err := h.call(r)
+	result, err := h.call(id, input)
 	if err != nil {
 		return err
 	}
-	r.result = result
-	if err := h.group.put(r, true); err != nil {
+	if err := h.group.put(id, result, true); err != nil {
 		return err
 	}
-	answer := append(append([]byte(`{"execution_id":"`+r.id+`","status":"succeeded","result":`), result...), `,"duration_ms":`...)
+	answer := append(strconv.AppendInt([]byte(`{"execution_id":"exec_`), id, 10), `","status":"succeeded","result":`...)
+	answer = append(append(answer, result...), `,"duration_ms":`...)
 	answer = append(strconv.AppendInt(answer, time.Since(began).Milliseconds(), 10), '}')
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Send(answer)
 }
 
-func (h *handler) call(r record) ([]byte, error) {
-	req, err := http.NewRequest(http.MethodPost, h.agent+"/reasoners/echo", bytes.NewReader(r.input)) //nolint:noctx // the bare minimum
+func (h *handler) call(id int64, input []byte) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodPost, h.agent+"/reasoners/echo", bytes.NewReader(input)) //nolint:noctx // the bare minimum
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Execution-ID", r.id)
+	req.Header.Set("X-Execution-ID", strconv.FormatInt(id, 10))
 	res, err := h.client.Do(req)
 	if err != nil {
 		return nil, err

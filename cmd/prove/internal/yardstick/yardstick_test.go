@@ -53,16 +53,21 @@ func TestSQLiteKeepsInputAndResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.close() }()
-	insert := &item{record: record{id: "exec_1", input: []byte(`{"x":1}`)}}
-	finish := &item{record: record{id: "exec_1", result: []byte(`2`)}, finish: true}
+	insert := &item{id: 1, body: []byte(`{"x":1}`)}
+	finish := &item{id: 1, body: []byte(`2`), finish: true}
 	if err := s.commit(t.Context(), []*item{insert, finish}); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.commit(t.Context(), []*item{{id: 2, body: []byte(`{}`)}, insert}); err == nil {
+		t.Error("a batch with a repeated id must fail")
+	}
+	var inputs int
 	var input, result string
-	if err := s.conn.QueryRowContext(t.Context(), `SELECT input, result FROM records WHERE id = 'exec_1'`).Scan(&input, &result); err != nil {
+	const read = `SELECT (SELECT count(*) FROM inputs), i.body, r.body FROM inputs i JOIN results r USING (id)`
+	if err := s.conn.QueryRowContext(t.Context(), read).Scan(&inputs, &input, &result); err != nil {
 		t.Fatal(err)
 	}
-	if input != `{"x":1}` || result != `2` {
-		t.Errorf("got %s and %s", input, result)
+	if inputs != 1 || input != `{"x":1}` || result != `2` {
+		t.Errorf("got %d inputs, %s and %s", inputs, input, result)
 	}
 }
