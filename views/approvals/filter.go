@@ -1,0 +1,146 @@
+// Package approvals holds the reviewer's inbox: the queue of requests for a decision, and one request with all that helps to decide
+// it. Its invariant: looking changes nothing. Every address is a view; what decides is a form that names the version it was made on.
+package approvals
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Filter is what the URL of the queue says. Empty fields do not narrow.
+type Filter struct {
+	State   string // state: pending (empty means this), mine, expiring or decided
+	Risk    string // risk: low, medium or high
+	Node    string // node
+	Target  string // target: node.function
+	Session string // session
+	Actor   string // actor
+	Run     string // run
+	Claimed string // claimed: me or none
+	Q       string // q: words of the title or the summary, or the beginning of an id
+	Sort    string // sort: expires_at (the default of open ones) or -created_at
+	View    string // view: the id of the saved view that this filter came from
+	Cursor  string // cursor: where the page starts
+}
+
+// The states of the queue.
+const (
+	StatePending  = "pending"
+	StateMine     = "mine"
+	StateExpiring = "expiring"
+	StateDecided  = "decided"
+)
+
+// term is one part of a filter, as it stands in the URL.
+type term struct{ key, value string }
+
+// terms are what narrows the list, without the tab and the order.
+func (f Filter) terms() []term {
+	all := []term{
+		{"risk", f.Risk},
+		{"node", f.Node},
+		{"target", f.Target},
+		{"session", f.Session},
+		{"actor", f.Actor},
+		{"run", f.Run},
+		{"claimed", f.Claimed},
+		{"q", f.Q},
+	}
+	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
+}
+
+// Query is the filter as the query of a URL, without a question mark and without the cursor. Commas and colons stay readable.
+func (f Filter) Query() string {
+	var b strings.Builder
+	if f.state() != StatePending {
+		add(&b, "state", f.State)
+	}
+	for _, t := range f.terms() {
+		add(&b, t.key, t.value)
+	}
+	if f.Sort != "" {
+		add(&b, "sort", f.Sort)
+	}
+	if f.View != "" {
+		add(&b, "view", f.View)
+	}
+	return b.String()
+}
+
+// Place is the query with the cursor: exactly this page of the list.
+func (f Filter) Place() string {
+	var b strings.Builder
+	b.WriteString(f.Query())
+	if f.Cursor != "" {
+		add(&b, "cursor", f.Cursor)
+	}
+	return b.String()
+}
+
+func add(b *strings.Builder, key, value string) {
+	if b.Len() > 0 {
+		b.WriteByte('&')
+	}
+	b.WriteString(key + "=" + strings.NewReplacer("%2C", ",", "%3A", ":").Replace(url.QueryEscape(value)))
+}
+
+// Href is the queue under this filter, from its beginning.
+func (f Filter) Href() string { return href("/approvals", f.Query()) }
+
+// Item is a request opened in the queue under this filter.
+func (f Filter) Item(id string) string { return href("/approvals/"+url.PathEscape(id), f.Place()) }
+
+// at is the queue under this filter, from a cursor on.
+func (f Filter) at(cursor string) string {
+	f.Cursor = cursor
+	return href("/approvals", f.Place())
+}
+
+func href(path, query string) string {
+	if query == "" {
+		return path
+	}
+	return path + "?" + query
+}
+
+// state is the tab that is open.
+func (f Filter) state() string {
+	if f.State == "" {
+		return StatePending
+	}
+	return f.State
+}
+
+// in is the same filter under another tab, from its beginning. The order belongs to the tab.
+func (f Filter) in(state string) Filter {
+	f.State, f.Cursor, f.Sort, f.View = state, "", "", ""
+	return f
+}
+
+// without is the filter with one term left out.
+func (f Filter) without(key string) Filter {
+	f.Cursor, f.View = "", ""
+	switch key {
+	case "risk":
+		f.Risk = ""
+	case "node":
+		f.Node = ""
+	case "target":
+		f.Target = ""
+	case "session":
+		f.Session = ""
+	case "actor":
+		f.Actor = ""
+	case "run":
+		f.Run = ""
+	case "claimed":
+		f.Claimed = ""
+	case "q":
+		f.Q = ""
+	}
+	return f
+}
+
+// more reports whether a filter of the folded part of the bar is set.
+func (f Filter) more() bool { return f.Node != "" || f.Session != "" || f.Actor != "" || f.Run != "" || f.Claimed != "" }
