@@ -27,6 +27,11 @@ type Execution struct {
 	TimeoutMs    *int64
 	DeadlineAt   *int64
 
+	Holds          int    `gorm:"not null"` // waiting executions at or below this one; while there are any the deadline rests
+	DeadlineLeftMs *int64 // what was left of the limit when it began to rest
+	WaitingSince   *int64
+	Rounds         int `gorm:"not null"` // approvals requested so far
+
 	HasWebhook    bool    `gorm:"not null"`
 	Context       *string // JSON the caller wants echoed in its webhook
 	Trace         *string // W3C traceparent of the caller
@@ -76,6 +81,7 @@ const (
 	PayloadResult
 	PayloadErrorDetails
 	PayloadPartial
+	PayloadKept // what the agent reported while the execution waited, until the decision
 )
 
 // ExecutionPayload is one body, apart from the row so that lists never read it.
@@ -120,6 +126,7 @@ type Notice struct {
 	Kind        string  `gorm:"not null"` // cancel
 	NodeID      string  `gorm:"not null"`
 	InstanceID  *string // nil: not known which instance has the call, so all of the node are told
+	URL         *string // where to post it; nil: the path of the protocol at the instance
 	Body        string  `gorm:"not null"`
 	Lease       `gorm:"embedded"`
 	LastError   *string

@@ -18,6 +18,8 @@ const (
 	KindAttemptFailed = "execution.attempt_failed" // an attempt failed and another follows
 	KindRedelivered   = "execution.redelivered"    // a replica of ours was lost in the middle of a call
 	KindLateReport    = "execution.late_report"    // an agent reported after the end; kept, changes nothing
+	KindKept          = "execution.report_kept"    // an agent reported while its execution waited; applied with the decision
+	KindApproval      = "approval.changed"         // a request for a decision was made, held, decided, expired or withdrawn
 	KindNotice        = "execution.notice"         // what came of telling the agent something
 	KindNode          = "node.changed"             // a node registered, stopped, failed or recovered
 	KindDelivery      = "webhook.attempted"        // a webhook was tried

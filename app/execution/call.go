@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 	"unicode/utf8"
 
 	"github.com/agentfield/agentfield/models"
@@ -36,11 +35,6 @@ func failed(f *failure) result { return result{failure: f} }
 // call sends the input to an instance of the node and reads the answer. An instance that cannot be reached is passed over for the
 // next one, since it has not seen the request.
 func (s *Service) call(ctx context.Context, c *claimed) result {
-	if c.DeadlineAt != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(*c.DeadlineAt-s.DB.NowMs())*time.Millisecond, errDeadline)
-		defer cancel()
-	}
 	input, err := s.inputOf(ctx, c)
 	if err != nil {
 		return s.without(ctx, c, fmt.Errorf("read the input: %w", err))
@@ -67,8 +61,6 @@ func (s *Service) call(ctx context.Context, c *claimed) result {
 		last = err
 	}
 }
-
-var errDeadline = errors.New("the execution's limit was reached")
 
 func unreachable(node string, last error) *failure {
 	message := fmt.Sprintf("no instance of %s can be reached", node)
@@ -106,22 +98,15 @@ func (s *Service) inputOf(ctx context.Context, c *claimed) ([]byte, error) {
 // without is the outcome of a call that could not even begin because our own store failed: it is put back.
 func (s *Service) without(ctx context.Context, c *claimed, err error) result {
 	if cause := context.Cause(ctx); cause != nil {
-		return ended(c, cause)
+		return ended(cause)
 	}
 	s.Log.Error("a call could not begin", "execution_id", c.ID, "error", err)
 	return result{givenUp: errInterrupted}
 }
 
-// ended is the outcome of a call whose context ended.
-func ended(c *claimed, cause error) result {
-	switch {
-	case errors.Is(cause, errDeadline), errors.Is(cause, context.DeadlineExceeded):
-		limit := time.Duration(0)
-		if c.TimeoutMs != nil {
-			limit = time.Duration(*c.TimeoutMs) * time.Millisecond
-		}
-		return failed(timedOut(limit))
-	case errors.Is(cause, errEnded):
+// ended is the outcome of a call whose context ended. Limits end it too, by way of the status: nothing is left to settle then.
+func ended(cause error) result {
+	if errors.Is(cause, errEnded) {
 		return result{givenUp: errEnded}
 	}
 	return result{givenUp: errInterrupted}
@@ -135,13 +120,13 @@ func (s *Service) post(ctx context.Context, c *claimed, instance Instance, input
 	}
 	response, err := s.Client.Do(request)
 	if err != nil {
-		return s.noAnswer(ctx, c, err)
+		return noAnswer(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	limited := io.LimitReader(response.Body, s.ResultLimit+1)
 	answer, err := io.ReadAll(limited)
 	if err != nil {
-		return s.noAnswer(ctx, c, err)
+		return noAnswer(ctx, err)
 	}
 	if int64(len(answer)) > s.ResultLimit {
 		return failed(badResponse("the agent's answer is larger than %d bytes", s.ResultLimit)), ReachedFailed, nil
@@ -150,13 +135,9 @@ func (s *Service) post(ctx context.Context, c *claimed, instance Instance, input
 	return out, reachOf(response.StatusCode), nil
 }
 
-func (s *Service) noAnswer(ctx context.Context, c *claimed, err error) (result, Reach, error) {
+func noAnswer(ctx context.Context, err error) (result, Reach, error) {
 	if cause := context.Cause(ctx); cause != nil {
-		out := ended(c, cause)
-		if out.givenUp != nil {
-			return out, ReachedRefused, err // we hung up: says nothing about the instance
-		}
-		return out, ReachedFailed, err
+		return ended(cause), ReachedRefused, err // we hung up: says nothing about the instance
 	}
 	if beforeSending(err) {
 		return result{}, NotReached, err

@@ -89,7 +89,7 @@ func (s *Service) settle(c *claimed, out result) error {
 		return err
 	}
 	s.counters.fenced.Add(1)
-	return s.keepLate(ctx, c.Execution, out)
+	return s.keep(ctx, c, out)
 }
 
 // retryBusy tries again while the store is away or saturated: an outcome in hand is worth waiting for. The lease bounds it.
@@ -110,17 +110,16 @@ func retryBusy(ctx context.Context, f func() error) error {
 
 var fromRunning = []models.Status{models.Running}
 
-// settlement decides which transition follows from an outcome.
+// settlement decides which transition follows from an outcome. The attempt alone is its guard: who was declared dead has lost its
+// attempt with its lease, and a call whose lease was given up because a person had to decide still brings the result.
 func (s *Service) settlement(c *claimed, out result) *move {
-	m := &move{id: c.ID, from: fromRunning, attempt: c.Attempt, owner: c.owner, instance: optional(out.instance), known: c.Execution}
+	m := &move{id: c.ID, from: fromRunning, attempt: c.Attempt, instance: optional(out.instance), known: c.Execution}
 	policy := parsePolicy(c.RetryPolicy)
 	switch {
 	case out.givenUp != nil:
 		s.interrupted(m, c, policy)
 	case out.failure == nil:
 		m.to, m.result = models.Succeeded, s.newBody(out.body)
-	case out.failure.code == "agent_timeout":
-		m.to, m.failure, m.reason = models.Timeout, out.failure, "agent_timeout"
 	case out.failure.code == codeNoInstance && c.Mode == "async":
 		m.to, m.giveBack, m.reason, m.after = models.Queued, 1, "no healthy instance of "+c.NodeID, time.Second
 	case policy.retries(out.failure.class, c.Failures+1):
@@ -149,6 +148,23 @@ var replicaLost = &failure{
 	message: "the control plane was lost during the call, and the request asked not to repeat it (or it was lost too often)",
 }
 
+// keep holds on to an outcome that cannot be applied: until the decision if the execution waits for one (wire.md 3.9), else in the
+// event log.
+func (s *Service) keep(ctx context.Context, c *claimed, out result) error {
+	row, err := s.Row(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	if row.Status == models.Waiting && row.Attempt == c.Attempt && out.givenUp == nil {
+		kept := keptOutcome{Result: out.body, Details: out.details}
+		if out.failure != nil {
+			kept.Failed, kept.Error = true, out.failure.message
+		}
+		return s.keepOutcome(ctx, row, kept)
+	}
+	return s.keepLate(ctx, row, out)
+}
+
 // keepLate keeps a result that came after the end in the event log; it changes nothing.
 func (s *Service) keepLate(ctx context.Context, e *models.Execution, out result) error {
 	data := map[string]any{"source": "call"}
@@ -169,13 +185,14 @@ type inFlight struct {
 type openCall struct {
 	attempt  int
 	instance string
+	slot     context.Context //nolint:containedctx // names the worker's slot that the call occupies
 	cancel   context.CancelCauseFunc
 }
 
 func (f *inFlight) begin(ctx context.Context, c *claimed) (callCtx context.Context, done func()) {
 	callCtx, cancel := context.WithCancelCause(ctx)
 	stopTerm := context.AfterFunc(c.term.Context(), func() { cancel(errEnded) })
-	open := &openCall{attempt: c.Attempt, cancel: cancel}
+	open := &openCall{attempt: c.Attempt, slot: ctx, cancel: cancel}
 	f.mu.Lock()
 	if f.calls == nil {
 		f.calls = map[string]*openCall{}
@@ -216,6 +233,15 @@ func (f *inFlight) stop(id string, _ int, cause error) {
 	defer f.mu.Unlock()
 	if open := f.calls[id]; open != nil {
 		open.cancel(cause)
+	}
+}
+
+// free gives back the slot of a call whose execution waits for a person: the agent may hold the connection for days.
+func (f *inFlight) free(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if open := f.calls[id]; open != nil {
+		lease.FreeSlot(open.slot)
 	}
 }
 

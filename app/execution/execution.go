@@ -118,6 +118,10 @@ type Options struct {
 	WebhookAttempts   int
 	MaxRedeliveries   int
 	RedeliveryBackoff lease.Backoff
+	// LeftWaiting is called in the transaction that moves an execution out of waiting, whatever the reason.
+	LeftWaiting func(ctx context.Context, tx *database.Tx, row *models.Execution, now int64) error
+	// Told is called when an agent has taken a notice at an address of its own, with its answer.
+	Told func(ctx context.Context, n *models.Notice, answer []byte)
 	// Delivered is called after a commit that queued a webhook.
 	Delivered func()
 }
@@ -125,19 +129,20 @@ type Options struct {
 // Service runs executions.
 type Service struct {
 	Options
-	submits  *database.Group[*submission]
-	moves    *database.Group[*move]
-	notices  *lease.Queue
-	worker   *lease.Worker[*claimed]
-	teller   *lease.Worker[lease.Claimed]
-	loops    []*lease.Loop
-	gauge    gauge
-	waiters  waiters
-	inFlight inFlight
-	direct   sync.WaitGroup // calls of synchronous executions
-	stopping chan struct{}
-	stopOnce sync.Once
-	counters Counters
+	submits   *database.Group[*submission]
+	moves     *database.Group[*move]
+	notices   *lease.Queue
+	worker    *lease.Worker[*claimed]
+	teller    *lease.Worker[lease.Claimed]
+	loops     []*lease.Loop
+	deadlines *lease.Loop
+	gauge     gauge
+	waiters   waiters
+	inFlight  inFlight
+	direct    sync.WaitGroup // calls of synchronous executions
+	stopping  chan struct{}
+	stopOnce  sync.Once
+	counters  Counters
 }
 
 // New wires the service; Start sets it going.
@@ -155,9 +160,10 @@ func New(o Options) *Service {
 		Name: "notices", Slots: 16, Poll: time.Second, Log: o.Log,
 		Claim: s.notices.Claim, Run: s.tell, NextDue: s.notices.NextDue,
 	}
+	s.deadlines = &lease.Loop{Name: "deadlines", Every: time.Second, Do: s.sweepDeadlines, Log: o.Log}
 	s.loops = []*lease.Loop{
 		{Name: "reap", Every: o.Replica.TTL() / 4, Do: s.reap, Log: o.Log},
-		{Name: "deadlines", Every: time.Second, Do: s.sweepDeadlines, Log: o.Log},
+		s.deadlines,
 		{Name: "orphans", Every: 10 * time.Second, Do: s.sweepOrphans, Log: o.Log},
 		{Name: "pending", Every: time.Second, Do: s.sweepPending, Log: o.Log},
 		{Name: "waiters", Every: 500 * time.Millisecond, Do: s.checkWaiters, Log: o.Log},
@@ -235,6 +241,9 @@ func (s *Service) heard(events []*models.Event) {
 		}
 		if status.Terminal() || status == models.Waiting {
 			s.waiters.changed(*e.ExecutionID)
+		}
+		if status == models.Waiting {
+			s.inFlight.free(*e.ExecutionID)
 		}
 		if status.Terminal() {
 			s.inFlight.stop(*e.ExecutionID, e.Attempt, errEnded)

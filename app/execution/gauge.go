@@ -25,6 +25,7 @@ type gauge struct {
 type queueGauge struct {
 	counted  int
 	admitted int       // since it was counted
+	flying   int       // admitted without counting and perhaps not committed yet: a count does not see them
 	fullAt   time.Time // when it was counted full
 	drained  float64   // executions per second that left it
 }
@@ -54,24 +55,40 @@ func (g *gauge) queue(name string) *queueGauge {
 	return q
 }
 
-// admit lets a submission through, names the queues to be counted exactly before it is written, or refuses it.
-func (g *gauge) admit(node string) (watch []string, err error) {
+// pass lets a submission through: watch are the queues to be counted exactly before it is written, fly those that need no counting.
+type pass struct{ watch, fly []string }
+
+// admit lets a submission through, or refuses it. landed must be called when the submission has been written or not.
+func (g *gauge) admit(node string) (pass, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.touched = true
+	var p pass
 	for _, name := range []string{allQueues, node} {
 		q := g.queue(name)
-		if q.counted+q.admitted < g.limit(name) {
-			continue
+		switch {
+		case q.counted+q.admitted < g.limit(name):
+			p.fly = append(p.fly, name)
+		case time.Since(q.fullAt) < refuseFor:
+			return pass{}, g.full(name)
+		default:
+			p.watch = append(p.watch, name)
 		}
-		if time.Since(q.fullAt) < refuseFor {
-			return nil, g.full(name)
-		}
-		watch = append(watch, name)
 	}
 	g.queue(allQueues).admitted++
 	g.queue(node).admitted++
-	return watch, nil
+	for _, name := range p.fly {
+		g.queue(name).flying++
+	}
+	return p, nil
+}
+
+func (g *gauge) landed(p pass) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, name := range p.fly {
+		g.queue(name).flying--
+	}
 }
 
 // refuse is the error for a queue that was counted full.
@@ -98,6 +115,9 @@ func (q *queueGauge) wait(limit int) time.Duration {
 
 // room tells how much a queue can still take, exactly as this transaction sees it.
 func (g *gauge) room(ctx context.Context, tx *database.Tx, name string) (int, error) {
+	if err := lockQueue(ctx, tx, name); err != nil {
+		return 0, err
+	}
 	of, args := "", []any{g.limit(name)}
 	if name != allQueues {
 		of, args = " AND node_id = $2", append(args, name)
@@ -114,8 +134,19 @@ func (g *gauge) room(ctx context.Context, tx *database.Tx, name string) (int, er
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	q := g.queue(name)
-	q.counted, q.admitted = waiting, 0
-	return g.limit(name) - waiting, nil
+	q.counted = waiting
+	return g.limit(name) - waiting - q.flying, nil
+}
+
+// lockQueue lets one replica at a time count a queue and add to it. SQLite has one writer anyway.
+func lockQueue(ctx context.Context, tx *database.Tx, name string) error {
+	if !tx.Postgres() {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('agentfield queue ' || $1))", name); err != nil {
+		return fmt.Errorf("wait for a queue: %w", err)
+	}
+	return nil
 }
 
 // waiting is the estimate for one node, or for all.
@@ -191,7 +222,7 @@ func (g *gauge) renew(counted, before map[string]int, now time.Time) {
 		q.counted, q.admitted = counted[name], max(q.admitted-before[name], 0)
 	}
 	maps.DeleteFunc(g.queues, func(name string, q *queueGauge) bool {
-		return name != allQueues && q.counted+q.admitted == 0 && q.drained < 0.01
+		return name != allQueues && q.counted+q.admitted+q.flying == 0 && q.drained < 0.01
 	})
 	g.countedAt = now
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/agentfield/agentfield/app/database"
@@ -41,14 +42,17 @@ func (s *Service) tell(ctx context.Context, c lease.Claimed) {
 
 func (s *Service) readNotice(ctx context.Context, id string) (*models.Notice, error) {
 	n := &models.Notice{ID: id}
-	err := s.DB.QueryRow(ctx, "SELECT execution_id, kind, node_id, instance_id, body FROM notices WHERE id = $1", []any{id},
-		&n.ExecutionID, &n.Kind, &n.NodeID, &n.InstanceID, &n.Body)
+	err := s.DB.QueryRow(ctx, "SELECT execution_id, kind, node_id, instance_id, url, body FROM notices WHERE id = $1", []any{id},
+		&n.ExecutionID, &n.Kind, &n.NodeID, &n.InstanceID, &n.URL, &n.Body)
 	return n, err
 }
 
 // sendNotice posts it to the instance that has the call, or to all of the node. One that knows the execution, or says that it does not,
 // has been told.
 func (s *Service) sendNotice(ctx context.Context, n *models.Notice) (string, error) {
+	if n.URL != nil {
+		return s.sendTo(ctx, *n.URL, n)
+	}
 	addresses, err := s.Nodes.Addresses(ctx, n.NodeID, n.InstanceID)
 	if err != nil {
 		return "", err
@@ -59,7 +63,7 @@ func (s *Service) sendNotice(ctx context.Context, n *models.Notice) (string, err
 	said := ""
 	var failures error
 	for _, base := range addresses {
-		status, err := s.postNotice(ctx, base, n)
+		status, _, err := s.postNotice(ctx, base+"/_internal/executions/"+url.PathEscape(n.ExecutionID)+"/"+n.Kind, n)
 		if err != nil {
 			failures = errors.Join(failures, err)
 			continue
@@ -72,29 +76,48 @@ func (s *Service) sendNotice(ctx context.Context, n *models.Notice) (string, err
 	return "", failures
 }
 
-func (s *Service) postNotice(ctx context.Context, base string, n *models.Notice) (int, error) {
+// sendTo posts a notice to the address the agent gave for it. Only a 2xx means that the agent has it.
+func (s *Service) sendTo(ctx context.Context, address string, n *models.Notice) (string, error) {
+	status, answer, err := s.postNotice(ctx, address, n)
+	if err != nil {
+		return "", err
+	}
+	if status < 200 || status >= 300 {
+		return "", fmt.Errorf("the agent answered %d", status)
+	}
+	if s.Told != nil {
+		s.Told(ctx, n, answer)
+	}
+	return fmt.Sprintf("the agent answered %d", status), nil
+}
+
+func (s *Service) postNotice(ctx context.Context, address string, n *models.Notice) (status int, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/_internal/executions/"+n.ExecutionID+"/"+n.Kind, bytes.NewReader([]byte(n.Body)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader([]byte(n.Body)))
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("X-Execution-ID", n.ExecutionID)
-	request.Header.Set("X-AgentField-Source", "cancel-dispatcher")
+	request.Header.Set("X-AgentField-Source", n.Kind+"-dispatcher")
+	request.Header.Set("Idempotency-Key", n.ID)
 	if s.InternalToken != "" {
 		request.Header.Set("Authorization", "Bearer "+s.InternalToken)
 	}
 	response, err := s.Client.Do(request)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
-	if response.StatusCode >= 500 {
-		return 0, fmt.Errorf("the agent answered %d", response.StatusCode)
+	answer, err = io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return 0, nil, err
 	}
-	return response.StatusCode, nil
+	if response.StatusCode >= 500 {
+		return 0, nil, fmt.Errorf("the agent answered %d", response.StatusCode)
+	}
+	return response.StatusCode, answer, nil
 }
 
 func (s *Service) settleNotice(ctx context.Context, c lease.Claimed, n *models.Notice, status string, at int64, data map[string]any) error {

@@ -51,6 +51,12 @@ func (s *Service) Report(ctx context.Context, id string, r Report) (Finished, er
 	if r.Status == row.Status {
 		return s.Get(ctx, id)
 	}
+	if row.Status == models.Waiting && r.Status == models.Succeeded && row.Rounds > 0 {
+		if err := s.keepOutcome(ctx, row, keptOutcome{Result: r.Result}); err != nil {
+			return Finished{}, err
+		}
+		return s.Get(ctx, id)
+	}
 	m, err := s.reported(row, r, attempt)
 	if err != nil {
 		return Finished{}, err

@@ -155,11 +155,12 @@ func (s *Service) resolveRun(ctx context.Context, id string) (string, error) {
 func (s *Service) submit(ctx context.Context, item *submission) (Started, error) {
 	waits := item.row.Status != models.Running
 	if waits {
-		watch, err := s.gauge.admit(item.row.NodeID)
+		let, err := s.gauge.admit(item.row.NodeID)
 		if err != nil {
 			return Started{}, err
 		}
-		item.watch = watch
+		defer s.gauge.landed(let)
+		item.watch = let.watch
 	}
 	if err := s.submits.Do(ctx, item); err != nil {
 		return Started{}, err

@@ -46,6 +46,13 @@ func (s *Service) sweepDeadlines(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for executions past their limit: %w", err)
 	}
+	var next *int64
+	if err := s.DB.QueryRow(ctx, "SELECT min(deadline_at) FROM executions WHERE "+active+" AND deadline_at > $1", []any{s.DB.NowMs()}, &next); err != nil {
+		return false, fmt.Errorf("look for the next limit: %w", err)
+	}
+	if next != nil {
+		s.deadlines.DueIn(msDuration(*next - s.DB.NowMs()))
+	}
 	return len(late) == sweepPage, s.moveRows(ctx, late, func(e *models.Execution) *move {
 		limit := *e.DeadlineAt - e.CreatedAt
 		if e.TimeoutMs != nil {

@@ -69,14 +69,15 @@ func (s *Service) newBody(raw []byte) *body {
 const executionColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	status_reason, available_at, attempt, failures, max_attempts, redeliveries, lease_owner, instance_id, retry_policy, timeout_ms, deadline_at,
 	has_webhook, context, trace, created_at, started_at, finished_at, error_code, error_category, error_message, error_status, progress,
-	progress_note, input_bytes, result_bytes`
+	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds`
 
 func scanExecution(rows database.Rows) (*models.Execution, error) {
 	e := &models.Execution{}
 	err := rows.Scan(&e.ID, &e.RunID, &e.WorkflowID, &e.ParentID, &e.SessionID, &e.ActorID, &e.Caller, &e.NodeID, &e.Function, &e.FunctionKind, &e.Mode,
 		&e.Status, &e.StatusReason, &e.AvailableAt, &e.Attempt, &e.Failures, &e.MaxAttempts, &e.Redeliveries, &e.LeaseOwner, &e.InstanceID, &e.RetryPolicy,
 		&e.TimeoutMs, &e.DeadlineAt, &e.HasWebhook, &e.Context, &e.Trace, &e.CreatedAt, &e.StartedAt, &e.FinishedAt, &e.ErrorCode, &e.ErrorCategory,
-		&e.ErrorMessage, &e.ErrorStatus, &e.Progress, &e.ProgressNote, &e.InputBytes, &e.ResultBytes)
+		&e.ErrorMessage, &e.ErrorStatus, &e.Progress, &e.ProgressNote, &e.InputBytes, &e.ResultBytes,
+		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds)
 	return e, err
 }
 
@@ -120,6 +121,9 @@ func (s *Service) moveAll(ctx context.Context, tx *database.Tx, moves []*move) e
 	}
 	if err != nil {
 		return fmt.Errorf("move executions: %w", err)
+	}
+	if err := s.restDeadlines(ctx, tx, moves, now); err != nil {
+		return err
 	}
 	if err := s.record(ctx, tx, moves, now); err != nil {
 		return err
@@ -435,8 +439,14 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 	if row.Status.Terminal() || row.Status == models.Waiting {
 		s.waiters.settled(row, result)
 	}
+	if row.Status == models.Waiting {
+		s.inFlight.free(row.ID)
+	}
 	if row.Status.Terminal() {
 		s.inFlight.stop(row.ID, row.Attempt, errEnded)
+	}
+	if row.Status != models.Running && s.gauge.waiting(row.NodeID) > 0 {
+		s.worker.Wake() // it may have made room under the cap of its node
 	}
 	if row.Status == models.Queued {
 		s.worker.Wake()
@@ -444,6 +454,51 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 			s.waiters.changed(row.ID) // put back: its caller may go and come back for it
 		}
 	}
+}
+
+// Time with a person is not charged, neither to the execution that waits nor to those above it that wait for it: their deadlines rest
+// while anything at or below them waits, and go on with what was left.
+
+const (
+	chainAbove = `WITH RECURSIVE chain(id) AS (SELECT CAST($1 AS TEXT)
+		UNION SELECT e.parent_id FROM executions e JOIN chain ON e.id = chain.id WHERE e.parent_id IS NOT NULL)`
+	hold = chainAbove + ` UPDATE executions SET holds = holds + 1,
+		deadline_left_ms = CASE WHEN holds = 0 THEN deadline_at - $2 ELSE deadline_left_ms END,
+		deadline_at = CASE WHEN holds = 0 THEN NULL ELSE deadline_at END,
+		waiting_since = CASE WHEN id = $1 THEN $2 ELSE waiting_since END
+		WHERE id IN (SELECT id FROM chain) AND finished_at IS NULL`
+	unhold = chainAbove + ` UPDATE executions SET holds = holds - 1,
+		deadline_at = CASE WHEN holds = 1 AND deadline_left_ms IS NOT NULL THEN $2 + deadline_left_ms ELSE deadline_at END,
+		deadline_left_ms = CASE WHEN holds = 1 THEN NULL ELSE deadline_left_ms END,
+		waiting_since = CASE WHEN id = $1 THEN NULL ELSE waiting_since END
+		WHERE id IN (SELECT id FROM chain) AND holds > 0`
+)
+
+// restDeadlines follows the moves into and out of waiting.
+func (s *Service) restDeadlines(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
+	for _, m := range moves {
+		if m.row == nil {
+			continue
+		}
+		statement := ""
+		switch {
+		case m.to == models.Waiting:
+			statement = hold
+		case m.row.WaitingSince != nil:
+			statement = unhold
+		default:
+			continue
+		}
+		if _, err := tx.Exec(ctx, statement, m.id, now); err != nil {
+			return fmt.Errorf("rest the deadlines above %s: %w", m.id, err)
+		}
+		if statement == unhold && s.LeftWaiting != nil {
+			if err := s.LeftWaiting(ctx, tx, m.row, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Claiming: running is the one status that is reached by looking for rows instead of naming them.
@@ -598,6 +653,7 @@ func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now t
 const (
 	releaseLease = `UPDATE executions SET lease_owner = NULL, instance_id = $1
 		WHERE id = $2 AND status = 'running' AND lease_owner = $3 AND attempt = $4 RETURNING run_id, node_id`
+	countRound  = `UPDATE executions SET rounds = rounds + 1 WHERE id = $1 RETURNING rounds`
 	setProgress = `UPDATE executions SET progress = coalesce($1, progress), progress_note = coalesce($2, progress_note)
 		WHERE id = $3 AND status IN ('running', 'waiting') RETURNING run_id, node_id, attempt`
 )

@@ -185,7 +185,11 @@ func (s *Service) await(ctx context.Context, id string, w *waiter, limit time.Du
 				return f, err
 			}
 		case <-timer.C:
-			return s.timeOut(ctx, id, limit)
+			f, left, err := s.timeOut(ctx, id, limit)
+			if err != nil || left <= 0 {
+				return f, err
+			}
+			timer.Reset(left)
 		case <-s.stopping:
 			timer.Reset(min(limit, 20*time.Second)) // shutting down: whoever waits gets an answer before the connection goes
 			return s.awaitDraining(ctx, id, w, timer, done)
@@ -212,15 +216,33 @@ func (s *Service) awaitDraining(ctx context.Context, id string, w *waiter, timer
 	}
 }
 
-// timeOut ends an execution at the limit of its caller; whoever was faster wins, and the caller is told what is on record.
-func (s *Service) timeOut(ctx context.Context, id string, limit time.Duration) (Finished, error) {
-	_, err := s.transition(ctx, &move{
-		id: id, from: models.Timeout.Before(), to: models.Timeout, failure: timedOut(limit), reason: "agent_timeout",
+// timeOut ends an execution at the limit of its caller, or tells how much is left because time with a person was not charged. Whoever
+// was faster wins, and the caller is told what is on record.
+func (s *Service) timeOut(ctx context.Context, id string, limit time.Duration) (f Finished, left time.Duration, err error) {
+	row, err := s.Row(ctx, id)
+	if err != nil || row.Status.Terminal() {
+		f, err = s.Get(ctx, id)
+		return f, 0, err
+	}
+	if row.Holds > 0 {
+		return Finished{}, time.Second, nil
+	}
+	if row.DeadlineAt != nil {
+		if left = msDuration(*row.DeadlineAt - s.DB.NowMs()); left > 0 {
+			return Finished{}, left, nil
+		}
+	}
+	_, err = s.transition(ctx, &move{
+		id: id, from: []models.Status{row.Status}, to: models.Timeout, attempt: row.Attempt, failure: timedOut(limit), reason: "agent_timeout",
+		instance: s.inFlight.instance(id), notify: row.Status == models.Running,
 	})
 	if err != nil {
-		return Finished{}, fmt.Errorf("end %s at its limit: %w", id, err)
+		return Finished{}, 0, fmt.Errorf("end %s at its limit: %w", id, err)
 	}
-	return s.Get(ctx, id)
+	if f, err = s.Get(ctx, id); err == nil && !f.Row.Status.Terminal() {
+		return f, time.Millisecond, nil // it moved on in this moment: judge again
+	}
+	return f, 0, err
 }
 
 func timedOut(limit time.Duration) *failure {

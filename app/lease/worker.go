@@ -86,15 +86,34 @@ func (w *Worker[T]) claim(ctx context.Context) (bool, error) {
 	w.hungry.Store(len(work) >= free)
 	for _, item := range work {
 		w.inUse.Add(1)
+		held := &slot{release: w.release}
 		w.wg.Go(func() {
-			defer w.release()
-			w.Run(w.ctx, item)
+			defer held.free()
+			w.Run(context.WithValue(w.ctx, slotKey{}, held), item)
 		})
 	}
 	if len(work) > 0 {
 		return true, nil
 	}
 	return false, w.sleepUntilDue(ctx)
+}
+
+// slot is a place of a worker; it is given back once, however often it is asked.
+type slot struct {
+	once    sync.Once
+	release func()
+}
+
+func (s *slot) free() { s.once.Do(s.release) }
+
+type slotKey struct{}
+
+// FreeSlot gives back the slot of the run whose context this is, although the run goes on: it has nothing to do for a long time. Outside
+// a worker's run it does nothing.
+func FreeSlot(ctx context.Context) {
+	if held, ok := ctx.Value(slotKey{}).(*slot); ok {
+		held.free()
+	}
 }
 
 func (w *Worker[T]) release() {

@@ -1,0 +1,167 @@
+package execution
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/models"
+)
+
+// What approvals do to an execution. Each runs in the caller's transaction, so that decision and effect are one.
+
+// Suspend moves a running execution to waiting: it holds no lease, no slot and no time of its limit from then on. token is that of
+// X-Execution-Token. *StateError when it is not running.
+func (s *Service) Suspend(ctx context.Context, tx *database.Tx, id, token string) (*models.Execution, error) {
+	attempt, err := s.attemptOf(id, token)
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.rowIn(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	if attempt > 0 && attempt < row.Attempt {
+		return nil, ErrStaleAttempt
+	}
+	m := &move{id: id, from: fromRunning, to: models.Waiting, attempt: row.Attempt, reason: "waiting_for_approval"}
+	if err := s.moveAll(ctx, tx, []*move{m}); err != nil {
+		return nil, err
+	}
+	if m.row == nil {
+		return nil, &StateError{ID: id, Status: row.Status, Wanted: string(models.Waiting)}
+	}
+	if err := tx.QueryRow(ctx, countRound, []any{id}, &m.row.Rounds); err != nil {
+		return nil, fmt.Errorf("count the round of %s: %w", id, err)
+	}
+	return m.row, nil
+}
+
+var fromWaiting = []models.Status{models.Waiting}
+
+// Resume moves a waiting execution back to running. What the agent reported meanwhile becomes the end at once.
+func (s *Service) Resume(ctx context.Context, tx *database.Tx, id, reason string) (*models.Execution, error) {
+	row, err := s.leave(ctx, tx, &move{id: id, from: fromWaiting, to: models.Running, reason: reason})
+	if err != nil {
+		return nil, err
+	}
+	kept, err := s.keptIn(ctx, tx, id)
+	if err != nil || kept == nil {
+		return row, err
+	}
+	end := &move{id: id, from: fromRunning, to: models.Succeeded, attempt: row.Attempt, result: s.newBody(kept.Result), data: map[string]any{"source": "kept"}}
+	if kept.Failed {
+		end.to, end.result, end.details, end.failures = models.Failed, nil, s.newBody(kept.Details), 1
+		end.failure = &failure{code: "agent_error", category: "agent_error", message: kept.Error, class: onError}
+		end.reason = "agent_error"
+	}
+	return s.leave(ctx, tx, end)
+}
+
+// EndWaiting ends a waiting execution as cancelled, timeout or failed, with the reason as its message; the agent is told of a cancel.
+func (s *Service) EndWaiting(ctx context.Context, tx *database.Tx, id string, to models.Status, reason, message string) (*models.Execution, error) {
+	m := &move{id: id, from: fromWaiting, to: to, reason: reason, notify: to == models.Cancelled}
+	if to != models.Cancelled {
+		m.failure = &failure{code: reason, category: "internal_error", message: message}
+	}
+	return s.leave(ctx, tx, m)
+}
+
+// GiveUp ends a running execution whose decision nobody took.
+func (s *Service) GiveUp(ctx context.Context, tx *database.Tx, id string, attempt int, to models.Status, code, message string) (*models.Execution, error) {
+	return s.leave(ctx, tx, &move{
+		id: id, from: fromRunning, to: to, attempt: attempt, reason: code, failures: 1,
+		failure: &failure{code: code, category: "agent_unreachable", message: message},
+	})
+}
+
+func (s *Service) leave(ctx context.Context, tx *database.Tx, m *move) (*models.Execution, error) {
+	if err := s.moveAll(ctx, tx, []*move{m}); err != nil {
+		return nil, err
+	}
+	if m.row != nil {
+		return m.row, nil
+	}
+	row, err := s.rowIn(ctx, tx, m.id)
+	if err != nil {
+		return nil, err
+	}
+	return nil, &StateError{ID: m.id, Status: row.Status, Wanted: string(m.to)}
+}
+
+func (s *Service) rowIn(ctx context.Context, tx *database.Tx, id string) (*models.Execution, error) {
+	rows, err := tx.Query(ctx, `SELECT `+executionColumns+` FROM executions WHERE id = $1`, id)
+	if err != nil {
+		return nil, fmt.Errorf("read an execution: %w", err)
+	}
+	found, err := collect(rows, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read an execution: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, ErrNotFound
+	}
+	return found[0], nil
+}
+
+// Tell leaves a notice for the agent at an address of its own, delivered until it answers 2xx or the attempts run out.
+func (s *Service) Tell(ctx context.Context, tx *database.Tx, row *models.Execution, kind, url, text string, attempts int) error {
+	now := s.DB.NowMs()
+	_, err := tx.Exec(ctx, `INSERT INTO notices (id, execution_id, kind, node_id, instance_id, url, body, status, available_at, attempt, max_attempts, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, 0, $9, $8)`, newID("note_"), row.ID, kind, row.NodeID, row.InstanceID, url, text, now, attempts)
+	if err != nil {
+		return fmt.Errorf("queue the notice: %w", err)
+	}
+	tx.AfterCommit(s.teller.Wake)
+	return nil
+}
+
+// keptOutcome is what an agent reported while its execution waited.
+type keptOutcome struct {
+	Failed  bool            `json:"failed,omitempty"`
+	Error   string          `json:"error,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Details json.RawMessage `json:"details,omitempty"`
+}
+
+// keepOutcome stores it until the decision; should that have come in this moment, it is applied at once.
+func (s *Service) keepOutcome(ctx context.Context, row *models.Execution, kept keptOutcome) error {
+	text, err := json.Marshal(kept)
+	if err != nil {
+		return fmt.Errorf("keep an outcome: %w", err)
+	}
+	return s.DB.Tx(ctx, func(tx *database.Tx) error {
+		if err := storePayloads(ctx, tx, []storedPayload{{row.ID, models.PayloadKept, s.newBody(text)}}); err != nil {
+			return err
+		}
+		return s.Events.Append(ctx, tx, s.eventOf(row, event.KindKept, nil))
+	})
+}
+
+// keptIn takes a kept outcome out of the store.
+func (s *Service) keptIn(ctx context.Context, tx *database.Tx, id string) (*keptOutcome, error) {
+	var encoding int16
+	var stored []byte
+	err := tx.QueryRow(ctx, "SELECT encoding, body FROM execution_payloads WHERE execution_id = $1 AND kind = $2", []any{id, int16(models.PayloadKept)}, &encoding, &stored)
+	if errors.Is(err, database.ErrNoRows) {
+		return nil, nil //nolint:nilnil // nothing kept is the ordinary case
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read a kept outcome: %w", err)
+	}
+	text, err := s.Codec.Decode(encoding, stored)
+	if err != nil {
+		return nil, err
+	}
+	kept := &keptOutcome{}
+	if err := json.Unmarshal(text, kept); err != nil {
+		return nil, fmt.Errorf("read a kept outcome: %w", err)
+	}
+	if _, err := tx.Exec(ctx, "DELETE FROM execution_payloads WHERE execution_id = $1 AND kind = $2", id, int16(models.PayloadKept)); err != nil {
+		return nil, fmt.Errorf("remove a kept outcome: %w", err)
+	}
+	return kept, nil
+}
