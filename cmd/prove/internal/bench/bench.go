@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/agentfield/agentfield/cmd/prove/internal/client"
@@ -43,16 +45,17 @@ var (
 // bench is one run: a server, an echo agent, a yardstick, a table.
 type bench struct {
 	scale
-	options   Options
-	table     *report.Table
-	store     *server.Store
-	server    *server.Server
-	api       *client.Client
-	agent     *process.Process
-	yardstick *process.Process
-	target    string
-	missed    int // aims that were not reached
-	cleanups  []func()
+	options    Options
+	table      *report.Table
+	store      *server.Store
+	server     *server.Server
+	api        *client.Client
+	agent      *process.Process
+	yardstick  *process.Process
+	target     string
+	loadBefore string
+	missed     int // aims that were not reached
+	cleanups   []func()
 }
 
 // Run measures and prints the table.
@@ -61,6 +64,7 @@ func Run(ctx context.Context, options Options, out io.Writer) error {
 	if options.Quick {
 		b.scale = quick
 	}
+	b.loadBefore = loadAverage()
 	defer b.close()
 	if err := b.start(ctx); err != nil {
 		return err
@@ -72,7 +76,8 @@ func Run(ctx context.Context, options Options, out io.Writer) error {
 			return err
 		}
 	}
-	_, _ = fmt.Fprintf(out, "%s, the server, the agent, the load and the yardstick on one machine\n\n", b.engine())
+	_, _ = fmt.Fprintf(out, "%s on %d cores that server, agent, load and yardstick share; cpu is the program's own time for one request\n", b.engine(), runtime.NumCPU())
+	_, _ = fmt.Fprintf(out, "load average of the machine before: %s, after: %s\n\n", b.loadBefore, loadAverage())
 	if err := b.table.Write(out); err != nil {
 		return err
 	}
@@ -182,6 +187,16 @@ func (b *bench) row(what, measured, more, yardstick string, aims ...aim) {
 // percentiles writes p50 and p99.
 func percentiles(d report.Durations) string {
 	return "p50 " + report.Ms(d.Percentile(50)) + " ms, p99 " + report.Ms(d.Percentile(99)) + " ms"
+}
+
+// loadAverage tells how busy the machine has been in the last minute.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	oneMinute, _, _ := strings.Cut(string(text), " ")
+	return oneMinute
 }
 
 var errSlow = errors.New("the executions did not end in time")

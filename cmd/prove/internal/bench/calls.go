@@ -12,24 +12,19 @@ import (
 
 	"github.com/agentfield/agentfield/cmd/prove/internal/client"
 	"github.com/agentfield/agentfield/cmd/prove/internal/load"
+	"github.com/agentfield/agentfield/cmd/prove/internal/process"
 	"github.com/agentfield/agentfield/cmd/prove/internal/report"
 )
 
 // body is about 1 KB of input, as the figures of the design assume.
 var body = []byte(`{"input":{"message":"` + string(bytes.Repeat([]byte("m"), 960)) + `","n":1}}`)
 
-// synchronous measures the echo at 1, 8 and 64 clients, the server and the yardstick in turn.
+// synchronous measures the echo at 1, 8 and 64 clients.
 func (b *bench) synchronous(ctx context.Context) error {
+	mine := contender{process: b.server.Process, path: "/api/v1/execute/" + b.target}
+	bare := contender{process: b.yardstick, path: "/execute"}
 	for _, clients := range []int{1, 8, 64} {
-		if _, err := b.echo(ctx, b.server.URL, "/api/v1/execute/"+b.target, clients, b.period/5); err != nil { // warms up
-			return err
-		}
-		mine, err := b.echo(ctx, b.server.URL, "/api/v1/execute/"+b.target, clients, b.period)
-		if err != nil {
-			return err
-		}
-		bare, err := b.echo(ctx, b.yardstick.URL, "/execute", clients, b.period)
-		if err != nil {
+		if err := b.inTurn(ctx, clients, &mine, &bare); err != nil {
 			return err
 		}
 		share := mine.PerSecond() / bare.PerSecond()
@@ -40,8 +35,52 @@ func (b *bench) synchronous(ctx context.Context) error {
 		case 64:
 			aims = []aim{{"≥ 50 % of the yardstick", share >= 0.5}}
 		}
-		b.row(fmt.Sprintf("sync echo, %d clients", clients), report.Rate(mine.PerSecond()), percentiles(mine.Took)+fmt.Sprintf(", %.0f %%", 100*share),
-			report.Rate(bare.PerSecond())+", "+percentiles(bare.Took), aims...)
+		b.row(fmt.Sprintf("sync echo, %d clients", clients), report.Rate(mine.PerSecond()),
+			percentiles(mine.Took)+fmt.Sprintf(", cpu %d µs, %.0f %%", mine.cost.Microseconds(), 100*share),
+			report.Rate(bare.PerSecond())+", "+percentiles(bare.Took)+fmt.Sprintf(", cpu %d µs", bare.cost.Microseconds()), aims...)
+	}
+	return nil
+}
+
+// contender is one of the two programs that are compared.
+type contender struct {
+	process *process.Process
+	path    string
+
+	load.Result
+	cost time.Duration // processor time of one request
+}
+
+// turns is how often the two take turns, so that what else happens on the machine strikes both.
+const turns = 4
+
+// inTurn measures both in short turns, after one turn that only warms up.
+func (b *bench) inTurn(ctx context.Context, clients int, both ...*contender) error {
+	used := make([]time.Duration, len(both))
+	for turn := range turns + 1 {
+		for i, c := range both {
+			before, err := c.process.CPU()
+			if err != nil {
+				return err
+			}
+			result, err := b.echo(ctx, c.process.URL, c.path, clients, b.period/turns)
+			if err != nil {
+				return err
+			}
+			after, err := c.process.CPU()
+			if err != nil {
+				return err
+			}
+			if turn == 0 {
+				c.Result, used[i] = load.Result{}, 0
+				continue
+			}
+			c.Add(result)
+			used[i] += after - before
+		}
+	}
+	for i, c := range both {
+		c.cost = used[i] / time.Duration(len(c.Took))
 	}
 	return nil
 }

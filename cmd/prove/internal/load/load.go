@@ -44,6 +44,16 @@ type Result struct {
 // PerSecond is the rate of good answers.
 func (r Result) PerSecond() float64 { return float64(len(r.Took)) / r.Lasted.Seconds() }
 
+// Add joins what another run of the same plan measured.
+func (r *Result) Add(other Result) {
+	r.Took = append(r.Took, other.Took...)
+	r.Lasted += other.Lasted
+	r.Failed += other.Failed
+	if r.First == "" {
+		r.First = other.First
+	}
+}
+
 // Check turns failures into an error.
 func (r Result) Check() error {
 	if r.Failed == 0 && len(r.Took) > 0 {
@@ -108,13 +118,10 @@ func runOne(ctx context.Context, client *fasthttp.HostClient, plan Plan, counter
 }
 
 func join(parts []Result, lasted time.Duration) Result {
-	all := Result{Lasted: lasted}
+	var all Result
 	for _, part := range parts {
-		all.Took = append(all.Took, part.Took...)
-		all.Failed += part.Failed
-		if all.First == "" {
-			all.First = part.First
-		}
+		all.Add(part)
 	}
+	all.Lasted = lasted
 	return all
 }

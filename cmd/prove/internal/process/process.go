@@ -92,6 +92,28 @@ func (p *Process) RSS() (int64, error) { return p.memory("VmRSS:") }
 // PeakRSS is the most resident memory the process has had.
 func (p *Process) PeakRSS() (int64, error) { return p.memory("VmHWM:") }
 
+// clockTick is the unit of processor time in /proc.
+const clockTick = 10 * time.Millisecond
+
+// CPU is the processor time the process has used so far.
+func (p *Process) CPU() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the processor time of a process: %w", err)
+	}
+	_, after, _ := strings.Cut(string(stat), ") ") // the name before it may contain anything
+	fields := strings.Fields(after)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("the status of process %d has only %d fields", p.cmd.Process.Pid, len(fields))
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * clockTick, err
+}
+
 func (p *Process) await(ctx context.Context, listening <-chan string) error {
 	limit := time.NewTimer(startLimit)
 	defer limit.Stop()

@@ -23,6 +23,9 @@ func TestStartReadsTheAddressAndKillEnds(t *testing.T) {
 	if rss, err := p.RSS(); err != nil || rss <= 0 {
 		t.Errorf("memory: %d, %v", rss, err)
 	}
+	if _, err := p.CPU(); err != nil {
+		t.Error(err)
+	}
 	if err := p.Kill(); err != nil {
 		t.Error(err)
 	}
