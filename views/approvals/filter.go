@@ -143,4 +143,6 @@ func (f Filter) without(key string) Filter {
 }
 
 // more reports whether a filter of the folded part of the bar is set.
-func (f Filter) more() bool { return f.Node != "" || f.Session != "" || f.Actor != "" || f.Run != "" || f.Claimed != "" }
+func (f Filter) more() bool {
+	return f.Node != "" || f.Session != "" || f.Actor != "" || f.Run != "" || f.Claimed != ""
+}
