@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,15 +120,35 @@ func nodeFailure(err error) *failure {
 }
 
 func accessFailure(err error) *failure {
+	var throttled *access.ThrottledError
 	switch {
+	case errors.As(err, &throttled):
+		return &failure{
+			status: fiber.StatusTooManyRequests, code: "too_many_attempts", title: "Too many attempts", details: throttled.Error(), retryAfter: throttled.RetryAfter,
+		}
+	case errors.Is(err, access.ErrCrowded):
+		return &failure{status: fiber.StatusServiceUnavailable, code: "sign_in_busy", title: "Too many sign-ins", details: err.Error(), retryAfter: 3 * time.Second}
 	case errors.Is(err, access.ErrUnauthorized):
 		return &failure{status: fiber.StatusUnauthorized, code: "unauthorized", title: "unauthorized", details: err.Error()}
 	case errors.Is(err, access.ErrForbidden):
 		return &failure{status: fiber.StatusForbidden, code: "forbidden", title: "forbidden", details: err.Error()}
+	case errors.Is(err, access.ErrNoUser):
+		return &failure{status: fiber.StatusNotFound, code: "user_not_found", title: "user not found", details: err.Error()}
+	case errors.Is(err, access.ErrNoKey):
+		return &failure{status: fiber.StatusNotFound, code: "key_not_found", title: "key not found", details: err.Error()}
+	case errors.Is(err, access.ErrUserExists), errors.Is(err, access.ErrLastAdmin), errors.Is(err, access.ErrFirstAdmin):
+		return &failure{status: fiber.StatusConflict, code: "user_conflict", title: "Conflict", details: err.Error()}
+	case isAny(err, access.ErrBadName, access.ErrBadDisplayName, access.ErrBadRole, access.ErrBadGroup, access.ErrWeakPassword, access.ErrBadKeyName,
+		access.ErrBadScopes, access.ErrAgentScope, access.ErrBadExpiry, access.ErrWrongPassword, access.ErrBadBootstrap):
+		return &failure{status: fiber.StatusBadRequest, code: "invalid_parameter", title: "Bad request", details: err.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &failure{status: fiber.StatusServiceUnavailable, code: "store_busy", title: "Store busy", details: "the store did not answer in time: try again", retryAfter: time.Second}
 	}
 	return nil
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 func frameworkFailure(err error) *failure {

@@ -54,12 +54,12 @@ func seeOther(c *fiber.Ctx, to string) error { return c.Redirect(to, fiber.Statu
 func (s *Server) frame(c *fiber.Ctx, title, active string, crumbs ...layout.Crumb) layout.Page {
 	return layout.Page{
 		Title: title, Active: active, Crumbs: crumbs, Theme: c.Cookies("theme"), Path: c.OriginalURL(), BaseURL: s.base(c),
-		Notice: s.notice(), Version: s.Version, Seq: s.Hub.Newest(), Live: true, Now: s.Now(),
+		Notice: s.notice(c), Version: s.Version, Seq: s.Hub.Newest(), Live: true, Now: s.Now(),
 	}
 }
 
-func (s *Server) notice() string {
-	if s.Loopback {
+func (s *Server) notice(c *fiber.Ctx) string {
+	if s.Access.Open(c.UserContext()) {
 		return "Open without sign-in: this server answers only to this machine."
 	}
 	return ""

@@ -7,8 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/url"
-	"slices"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
@@ -30,7 +30,8 @@ type Options struct {
 	Nodes      *node.Service
 	Webhooks   *webhook.Service
 	Hub        *event.Hub
-	Gate       *access.Gate
+	Access     *access.Service
+	Audit      *audit.Reader
 	Metrics    *prometheus.Registry
 	Log        *slog.Logger
 	Now        func() time.Time
@@ -42,7 +43,6 @@ type Options struct {
 	BodyLimit   int
 	MaxTimeout  time.Duration
 	CORSOrigins []string
-	Loopback    bool // without credentials: then requests must name a loopback host and come from our own pages
 }
 
 // Server answers requests.
@@ -69,7 +69,7 @@ func New(o Options) *Server {
 		// Only listed proxies may say who the client is; none are.
 		EnableTrustedProxyCheck: true,
 	})
-	s.app.Use(s.identify, s.protect, s.recovered)
+	s.app.Use(s.identify, s.protect, s.recovered, plain)
 	if len(o.CORSOrigins) > 0 {
 		s.app.Use("/api", cors.New(cors.Config{
 			AllowOrigins: strings.Join(o.CORSOrigins, ","), AllowMethods: "GET,POST,PUT,PATCH,DELETE,OPTIONS",
@@ -81,7 +81,7 @@ func New(o Options) *Server {
 }
 
 // Serve accepts requests until Shutdown.
-func (s *Server) Serve(l net.Listener) error { return s.app.Listener(l) }
+func (s *Server) Serve(l net.Listener) error { return s.app.Listener(newListener(l)) }
 
 // Shutdown stops accepting and waits for open requests. Close the event hub before: open streams would hold it up.
 func (s *Server) Shutdown(ctx context.Context) error { return s.app.ShutdownWithContext(ctx) }
@@ -91,19 +91,22 @@ func (s *Server) App() *fiber.App { return s.app }
 
 const (
 	localRequestID = "request_id"
-	localPrincipal = "principal"
 	localJSON      = "json"
 )
 
 // identify gives each request an id, which answers carry and the log names.
 func (s *Server) identify(c *fiber.Ctx) error {
+	name(c)
+	return c.Next()
+}
+
+func name(c *fiber.Ctx) {
 	id := c.Get("X-Request-ID")
 	if id == "" || opaque("X-Request-ID", id) != nil {
 		id = "req_" + uuid.NewString()
 	}
 	c.Locals(localRequestID, id)
 	c.Set("X-Request-ID", id)
-	return c.Next()
 }
 
 func requestID(c *fiber.Ctx) string {
@@ -115,108 +118,18 @@ func requestID(c *fiber.Ctx) string {
 func (s *Server) recovered(c *fiber.Ctx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.Log.Error("a handler panicked", "request_id", requestID(c), "method", c.Method(), "path", c.Path(), "panic", p)
+			s.Log.Error("a handler panicked", "request_id", requestID(c), "method", c.Method(), "path", c.Path(), "panic", p, "stack", string(debug.Stack()))
 			err = errors.New("panic in a handler")
 		}
 	}()
 	return c.Next()
 }
 
-// protect refuses what a foreign web page may have sent. Where no credentials are demanded nothing else would stop it (ruling C17): the
-// Host must be a loopback name, so that no rebound name reaches us, and unsafe requests must come from our own pages or from no page.
-func (s *Server) protect(c *fiber.Ctx) error {
-	if !s.Loopback {
-		return c.Next()
-	}
-	if !loopbackName(c.Hostname()) {
-		return &failure{
-			status: fiber.StatusForbidden, code: "host_not_allowed", title: "forbidden",
-			details: "without credentials this server answers only to localhost; send the request to a loopback address, or set AGENTFIELD_API_KEY",
-		}
-	}
-	switch c.Method() {
-	case fiber.MethodGet, fiber.MethodHead, fiber.MethodOptions:
-		return c.Next()
-	}
-	if s.sameOrigin(c) {
-		return c.Next()
-	}
-	return &failure{
-		status: fiber.StatusForbidden, code: "cross_origin", title: "forbidden",
-		details: "a request from another web page is refused: list its origin in AGENTFIELD_CORS_ORIGINS to allow it",
-	}
-}
-
-func (s *Server) sameOrigin(c *fiber.Ctx) bool {
-	origin := c.Get(fiber.HeaderOrigin)
-	if origin != "" && slices.Contains(s.CORSOrigins, origin) {
-		return true
-	}
-	switch c.Get("Sec-Fetch-Site") {
-	case "same-origin", "none":
-		return true
-	case "":
-		if origin == "" {
-			return true // not a browser
-		}
-		u, err := url.Parse(origin)
-		return err == nil && u.Host == c.Hostname()
-	}
-	return false
-}
-
-func loopbackName(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
-
-// credential is the key a request carries.
-func credential(c *fiber.Ctx) string {
-	if key := c.Get("X-API-Key"); key != "" {
-		return key
-	}
-	if bearer, ok := strings.CutPrefix(c.Get(fiber.HeaderAuthorization), "Bearer "); ok {
-		return strings.TrimSpace(bearer)
-	}
-	return ""
-}
-
-// demand lets a request pass whose principal holds the scope of its route.
-func (s *Server) demand(scope access.Scope) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		if scope == access.Public {
-			return c.Next()
-		}
-		if c.Query("api_key") != "" {
-			return badRequest("credential_in_url", "a key in the address ends up in logs: send it as X-API-Key or Authorization: Bearer")
-		}
-		p, err := s.Gate.Recognise(credential(c))
-		if err != nil {
-			return err
-		}
-		c.Locals(localPrincipal, p)
-		if err := access.Authorise(p, scope); err != nil {
-			return err
-		}
-		return c.Next()
-	}
-}
-
-func principal(c *fiber.Ctx) access.Principal {
-	p, _ := c.Locals(localPrincipal).(access.Principal)
-	return p
-}
-
 // fail writes the answer of every error.
 func (s *Server) fail(c *fiber.Ctx, err error) error {
+	if requestID(c) == "" { // refused before the first handler: a body over the limit
+		name(c)
+	}
 	f := asFailure(err)
 	if f.status >= 500 && f.code == "internal_error" {
 		s.Log.Error("request failed", "request_id", requestID(c), "method", c.Method(), "path", c.Path(), "execution_id", f.executionID, "error", err)

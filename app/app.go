@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/agentfield/agentfield/api"
-	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/config"
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/event"
@@ -128,14 +128,14 @@ func (a *App) openBox(ctx context.Context) (*secret.Box, error) {
 
 func (a *App) face(ctx context.Context) error {
 	c := a.config
-	gate, err := a.openGate(ctx)
+	who, err := a.openAccess(ctx)
 	if err != nil {
 		return err
 	}
 	a.server = api.New(api.Options{
-		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Hub: a.hub, Gate: gate, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
+		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
 		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout,
-		CORSOrigins: c.CORSOrigins, Loopback: gate.Open(),
+		CORSOrigins: c.CORSOrigins,
 	})
 	return nil
 }
@@ -252,15 +252,4 @@ func Version() string {
 		}
 	}
 	return info.Main.Version
-}
-
-const bootstrapSetting = "bootstrap token hash"
-
-// openGate decides who may come in: everybody on a loopback address, the holder of the key elsewhere. Where a key is needed and none is
-// configured, one is made and shown once.
-func (a *App) openGate(ctx context.Context) (*access.Gate, error) {
-	if a.config.APIKey != "" || a.config.Loopback() {
-		return access.NewGate(a.config.Loopback(), a.config.APIKey), nil
-	}
-	return a.bootstrap(ctx)
 }
