@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentfield/agentfield/app/database"
@@ -143,6 +144,7 @@ type Service struct {
 	stopping  chan struct{}
 	stopOnce  sync.Once
 	counters  Counters
+	capped    atomic.Bool // work waits for a node with a cap: whatever ends may let it run
 }
 
 // New wires the service; Start sets it going.

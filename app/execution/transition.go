@@ -445,10 +445,7 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 	if row.Status.Terminal() {
 		s.inFlight.stop(row.ID, row.Attempt, errEnded)
 	}
-	if row.Status != models.Running && s.gauge.waiting(row.NodeID) > 0 {
-		s.worker.Wake() // it may have made room under the cap of its node
-	}
-	if row.Status == models.Queued {
+	if row.Status == models.Queued || s.capped.Load() { // there is work, or perhaps room for some that waits
 		s.worker.Wake()
 		if s.Draining() {
 			s.waiters.changed(row.ID) // put back: its caller may go and come back for it
@@ -509,12 +506,15 @@ const active = "finished_at IS NULL"
 func activeOf(table string) string { return table + "." + active }
 
 var (
+	// Nodes that can be served come first, the one served longest ago at their head: what may not run now must not fill the page.
 	readyNodes = `WITH RECURSIVE r(n) AS (
 			SELECT (SELECT node_id FROM executions WHERE status = 'queued' ORDER BY node_id LIMIT 1)
-			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL)
-		SELECT r.n, coalesce(q.max_concurrency, 0), CASE WHEN q.max_concurrency > 0
-			THEN (SELECT count(*) FROM executions x WHERE x.node_id = r.n AND x.status = 'running' AND ` + activeOf("x") + `) ELSE 0 END
-		FROM r LEFT JOIN node_queues q ON q.node_id = r.n WHERE r.n IS NOT NULL ORDER BY coalesce(q.last_claim_at, 0) LIMIT 64`
+			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL),
+		w AS (SELECT r.n, coalesce(q.max_concurrency, 0) AS cap, coalesce(q.last_claim_at, 0) AS served, CASE WHEN q.max_concurrency > 0
+			THEN (SELECT count(*) FROM executions x WHERE x.node_id = r.n AND x.status = 'running' AND ` + activeOf("x") + `) ELSE 0 END AS running,
+			EXISTS (SELECT 1 FROM executions d WHERE d.node_id = r.n AND d.status = 'queued' AND d.available_at <= $1) AS due
+			FROM r LEFT JOIN node_queues q ON q.node_id = r.n WHERE r.n IS NOT NULL)
+		SELECT n, cap, running FROM w ORDER BY due AND (cap = 0 OR running < cap) DESC, served LIMIT 64`
 	claimOfNode = `UPDATE executions SET status = 'running', attempt = attempt + 1, lease_owner = $1, started_at = coalesce(started_at, $2),
 			status_reason = NULL
 		WHERE id IN (SELECT id FROM executions WHERE node_id = $3 AND status = 'queued' AND available_at <= $2 ORDER BY available_at, id LIMIT $4)
@@ -526,13 +526,20 @@ var (
 	takeNodes = `WITH RECURSIVE r(n) AS (
 			(SELECT node_id FROM executions WHERE status = 'queued' ORDER BY node_id LIMIT 1)
 			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL),
-		l AS MATERIALIZED (SELECT q.node_id FROM node_queues q JOIN r ON r.n = q.node_id ORDER BY q.last_claim_at LIMIT 32 FOR UPDATE OF q SKIP LOCKED)
-		UPDATE node_queues q SET claim_token = $1, last_claim_at = $2 FROM l WHERE q.node_id = l.node_id`
+		w AS MATERIALIZED (SELECT q.node_id, q.max_concurrency > 0 AS capped, EXISTS (SELECT 1 FROM executions d WHERE d.node_id = q.node_id
+			AND d.status = 'queued' AND d.available_at <= $2) AND (q.max_concurrency = 0 OR q.max_concurrency > (SELECT count(*) FROM executions x
+			WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + `)) AS ready FROM node_queues q JOIN r ON r.n = q.node_id),
+		l AS MATERIALIZED (SELECT q.node_id FROM node_queues q WHERE q.node_id IN (SELECT node_id FROM w WHERE ready)
+			ORDER BY q.last_claim_at LIMIT 32 FOR UPDATE OF q SKIP LOCKED),
+		u AS (UPDATE node_queues q SET claim_token = $1 FROM l WHERE q.node_id = l.node_id RETURNING 1)
+		SELECT (SELECT count(*) FROM u), EXISTS (SELECT 1 FROM w WHERE capped)`
 	claimOfNodes = `WITH s AS MATERIALIZED (SELECT q.node_id, q.last_claim_at, least(greatest(8, $4::int / (SELECT count(*)::int FROM node_queues WHERE claim_token = $1)),
 			CASE WHEN q.max_concurrency > 0 THEN q.max_concurrency - (SELECT count(*) FROM executions x WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + `)::int
 			ELSE $4::int END) AS free FROM node_queues q WHERE q.claim_token = $1),
-		c AS MATERIALIZED (SELECT x.id FROM s CROSS JOIN LATERAL (SELECT id FROM executions e WHERE e.node_id = s.node_id AND e.status = 'queued'
-			AND e.available_at <= $3 ORDER BY available_at, id LIMIT greatest(s.free, 0) FOR UPDATE SKIP LOCKED) x LIMIT $4::int)
+		c AS MATERIALIZED (SELECT x.id, s.node_id FROM s CROSS JOIN LATERAL (SELECT id, available_at FROM executions e WHERE e.node_id = s.node_id
+			AND e.status = 'queued' AND e.available_at <= $3 ORDER BY available_at, id LIMIT greatest(s.free, 0) FOR UPDATE SKIP LOCKED) x
+			ORDER BY s.last_claim_at, x.available_at, x.id LIMIT $4::int),
+		f AS (UPDATE node_queues q SET last_claim_at = $5 WHERE q.node_id IN (SELECT node_id FROM c))
 		UPDATE executions e SET status = 'running', attempt = e.attempt + 1, lease_owner = $2, started_at = coalesce(e.started_at, $3), status_reason = NULL
 		FROM c WHERE e.id = c.id RETURNING ` + qualified(executionColumns, "e")
 )
@@ -540,12 +547,14 @@ var (
 // claimRows moves up to n due executions to running under this replica's lease: fair over nodes, never above a node's cap.
 func (s *Service) claimRows(ctx context.Context, n int, owner string) ([]*models.Execution, error) {
 	var taken []*models.Execution
+	var capped bool
+	s.capped.Store(true) // until we know: what ends meanwhile must not be overlooked
 	err := s.DB.Tx(ctx, func(tx *database.Tx) (err error) {
 		now := s.DB.Now()
 		if tx.Postgres() {
-			taken, err = claimBatch(ctx, tx, n, owner, now)
+			taken, capped, err = claimBatch(ctx, tx, n, owner, now)
 		} else {
-			taken, err = claimEach(ctx, tx, n, owner, now)
+			taken, capped, err = claimEach(ctx, tx, n, owner, now)
 		}
 		if err != nil {
 			return err
@@ -559,6 +568,7 @@ func (s *Service) claimRows(ctx context.Context, n int, owner string) ([]*models
 	if err != nil {
 		return nil, fmt.Errorf("claim executions: %w", err)
 	}
+	s.capped.Store(capped)
 	return taken, nil
 }
 
@@ -573,16 +583,17 @@ type readyNode struct {
 	cap, running int
 }
 
-func claimEach(ctx context.Context, tx *database.Tx, n int, owner string, now time.Time) ([]*models.Execution, error) {
-	nodes, err := listReady(ctx, tx)
+// claimEach also reports whether work was waiting for a node with a cap.
+func claimEach(ctx context.Context, tx *database.Tx, n int, owner string, now time.Time) (taken []*models.Execution, capped bool, err error) {
+	nodes, err := listReady(ctx, tx, now)
 	if err != nil || len(nodes) == 0 {
-		return nil, err
+		return nil, false, err
 	}
 	share := max(8, n/len(nodes))
-	var taken []*models.Execution
 	for _, node := range nodes {
 		take := min(share, n-len(taken))
 		if node.cap > 0 {
+			capped = true
 			take = min(take, node.cap-node.running)
 		}
 		if take <= 0 {
@@ -590,24 +601,24 @@ func claimEach(ctx context.Context, tx *database.Tx, n int, owner string, now ti
 		}
 		rows, err := tx.Query(ctx, claimOfNode, owner, now.UnixMilli(), node.id, take)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		before := len(taken)
 		if taken, err = collect(rows, taken); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if len(taken) == before {
 			continue
 		}
 		if _, err := tx.Exec(ctx, servedNode, now.UnixMicro(), node.id); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return taken, nil
+	return taken, capped, nil
 }
 
-func listReady(ctx context.Context, tx *database.Tx) ([]readyNode, error) {
-	rows, err := tx.Query(ctx, readyNodes)
+func listReady(ctx context.Context, tx *database.Tx, now time.Time) ([]readyNode, error) {
+	rows, err := tx.Query(ctx, readyNodes, now.UnixMilli())
 	if err != nil {
 		return nil, err
 	}
@@ -635,17 +646,19 @@ func collect(rows database.Rows, into []*models.Execution) ([]*models.Execution,
 	return into, rows.Err()
 }
 
-func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now time.Time) ([]*models.Execution, error) {
+// claimBatch is claimEach for PostgreSQL.
+func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now time.Time) (taken []*models.Execution, capped bool, err error) {
 	token := newID("claim_")
-	changed, err := tx.Exec(ctx, takeNodes, token, now.UnixMicro())
-	if err != nil || changed == 0 {
-		return nil, err
+	var nodes int
+	if err := tx.QueryRow(ctx, takeNodes, []any{token, now.UnixMilli()}, &nodes, &capped); err != nil || nodes == 0 {
+		return nil, capped, err
 	}
-	rows, err := tx.Query(ctx, claimOfNodes, token, owner, now.UnixMilli(), n)
+	rows, err := tx.Query(ctx, claimOfNodes, token, owner, now.UnixMilli(), n, now.UnixMicro())
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return collect(rows, nil)
+	taken, err = collect(rows, nil)
+	return taken, capped, err
 }
 
 // What changes a row without moving its status.
