@@ -1,0 +1,427 @@
+package execution_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/database/dbtest"
+	"github.com/agentfield/agentfield/app/event"
+	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/app/lease"
+	"github.com/agentfield/agentfield/app/payload"
+	"github.com/agentfield/agentfield/models"
+)
+
+func TestMain(m *testing.M) {
+	// GORM's cache of prepared statements keeps one goroutine per database and offers no way to end it.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
+}
+
+// patience is how long anything may take before it counts as stuck.
+const patience = 30 * time.Second
+
+// rig is the service with nodes whose function "f" is a Go handler.
+type rig struct {
+	*execution.Service
+	db      *database.DB
+	nodes   *nodes
+	hub     *event.Hub
+	replica *lease.Replica
+}
+
+// nodes is a registry in memory: every node has the same addresses unless set apart, and the cap of its node.
+type nodes struct {
+	mu     sync.Mutex
+	urls   []string
+	of     map[string][]string
+	cap    int
+	usable func(node string) bool
+}
+
+func (n *nodes) set(urls ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.urls = urls
+}
+
+var errNoSuchFunction = errors.New("no such function")
+
+func (n *nodes) Lookup(_ context.Context, node, function string) (execution.Function, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if function == "missing" {
+		return execution.Function{}, errNoSuchFunction
+	}
+	return execution.Function{NodeID: node, Name: function, Kind: "reasoner", Concurrency: n.cap, Validate: func([]byte) error { return nil }}, nil
+}
+
+func (n *nodes) addresses(node string) []string {
+	if urls, apart := n.of[node]; apart {
+		return urls
+	}
+	return n.urls
+}
+
+func (n *nodes) Claim(f execution.Function, tried map[string]bool, _ bool) (execution.Instance, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, url := range n.addresses(f.NodeID) {
+		if !tried[url] {
+			return execution.Instance{ID: url, URL: url + "/reasoners/" + f.Name, Release: func(execution.Reach) {}}, nil
+		}
+	}
+	return execution.Instance{}, execution.ErrNoInstance
+}
+
+func (n *nodes) Usable(node string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.usable != nil {
+		return n.usable(node)
+	}
+	return len(n.addresses(node)) > 0
+}
+
+func (n *nodes) Addresses(_ context.Context, node string, instance *string) ([]string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if instance != nil && slices.Contains(n.addresses(node), *instance) {
+		return []string{*instance}, nil
+	}
+	return n.addresses(node), nil
+}
+
+// settings of a rig; the zero value of each field is the ordinary one.
+type settings struct {
+	agent   http.HandlerFunc
+	ttl     time.Duration
+	cap     int
+	deaf    bool   // nobody is told of any event
+	still   bool   // no background work: the test takes each step itself
+	mute    bool   // a replica that never renews its lease
+	nodes   *nodes // shared by several replicas
+	options func(*execution.Options)
+}
+
+func newRig(t *testing.T, db *database.DB, agent http.HandlerFunc, change ...func(*execution.Options)) *rig {
+	t.Helper()
+	return build(t, db, settings{agent: agent, options: func(o *execution.Options) {
+		for _, f := range change {
+			f(o)
+		}
+	}})
+}
+
+func build(t *testing.T, db *database.DB, with settings) *rig {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if with.ttl == 0 {
+		with.ttl = 10_000 * time.Hour // so that a test may move the clock without losing the lease
+	}
+	replica, err := lease.Join(t.Context(), db, with.ttl, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	codec, err := payload.NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := with.nodes
+	if n == nil {
+		n = &nodes{cap: with.cap}
+	}
+	register(t, db, "n", with.cap)
+	if with.agent != nil {
+		n.set(serve(t, with.agent))
+	}
+	hub := event.NewHub()
+	published := hub
+	if with.deaf {
+		published = event.NewHub()
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128}}
+	o := execution.Options{
+		DB: db, Events: event.NewLog(published), Hub: hub, Replica: replica, Nodes: n, Client: client, Codec: codec, Log: log,
+		TokenKey: []byte("key"), AllowUnsigned: true, Workers: 64, QueueDepth: 100000, NodeDepth: 100000, SyncTimeout: 20 * time.Second,
+		MaxTimeout: time.Hour, ResultLimit: 1 << 20, WebhookAttempts: 5, MaxRedeliveries: 10, RedeliveryBackoff: lease.Backoff{First: time.Millisecond, Max: time.Millisecond},
+	}
+	if with.options != nil {
+		with.options(&o)
+	}
+	s := execution.New(o)
+	r := &rig{Service: s, db: db, nodes: n, hub: hub, replica: replica}
+	if !with.mute {
+		replica.Start()
+	}
+	if !with.still {
+		s.Start()
+	}
+	t.Cleanup(func() {
+		s.Drain(past())
+		s.Stop()
+		replica.Leave(context.Background())
+		client.CloseIdleConnections()
+	})
+	return r
+}
+
+// past is a context that has ended.
+func past() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// register gives a node its queue, as registration does.
+func register(t *testing.T, db *database.DB, node string, limit int) {
+	t.Helper()
+	change(t, db, `INSERT INTO node_queues (node_id, max_concurrency, max_depth, last_claim_at) VALUES ($1, $2, 0, 0)
+		ON CONFLICT (node_id) DO UPDATE SET max_concurrency = excluded.max_concurrency`, node, limit)
+}
+
+// serve is an agent on a port of its own.
+func serve(t *testing.T, agent http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewServer(agent)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return server.URL
+}
+
+// replicas are two or more control planes on one PostgreSQL, connected by their tails.
+func replicas(t *testing.T, c database.Config, with ...settings) []*rig {
+	t.Helper()
+	rigs := make([]*rig, len(with))
+	for i, w := range with {
+		rigs[i] = build(t, dbtest.Open(t, c), w)
+		tail := event.NewTail(rigs[i].db, rigs[i].hub, slog.New(slog.DiscardHandler), rigs[i].replica.Others, rigs[i].Wake)
+		tail.Start()
+		t.Cleanup(tail.Stop)
+	}
+	for _, r := range rigs {
+		r.replica.Loop().Wake()
+		eventually(t, "the replicas know each other", func() bool { return r.replica.Others() == len(with)-1 })
+	}
+	return rigs
+}
+
+// onPostgres runs fn where TEST_PG_DSN names a server: several replicas share nothing but it.
+func onPostgres(t *testing.T, fn func(t *testing.T, c database.Config)) {
+	t.Helper()
+	dbtest.EachConfig(t, func(t *testing.T, c database.Config) {
+		if c.URL != "" {
+			fn(t, c)
+		}
+	})
+}
+
+// clock is real time that a test may put forward.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// eachWithClock is dbtest.Each under a clock that the test holds.
+func eachWithClock(t *testing.T, fn func(t *testing.T, db *database.DB, c *clock)) {
+	t.Helper()
+	dbtest.EachConfig(t, func(t *testing.T, c database.Config) {
+		hands := &clock{}
+		c.Clock = hands.now
+		fn(t, dbtest.Open(t, c), hands)
+	})
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(patience)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("after %s not yet: %s", patience, what)
+		}
+	}
+}
+
+// soon receives what must come.
+func soon[T any](t *testing.T, c <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-c:
+	case <-time.After(patience):
+		t.Fatalf("nothing came within %s", patience)
+	}
+	return got
+}
+
+func change(t *testing.T, db *database.DB, statement string, args ...any) {
+	t.Helper()
+	err := db.Tx(t.Context(), func(tx *database.Tx) error {
+		_, err := tx.Exec(t.Context(), statement, args...)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+func count(t *testing.T, db *database.DB, query string, args ...any) int {
+	t.Helper()
+	var n int
+	if err := db.QueryRow(t.Context(), query, args, &n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body)
+}
+
+func accepts(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }
+
+// holding is an agent that reports each call and answers it when told to. Calls whose client goes away end by themselves.
+func holding(calls chan *http.Request, answer <-chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		calls <- r
+		select {
+		case <-answer:
+			_, _ = w.Write(body)
+		case <-r.Context().Done():
+		}
+	}
+}
+
+func call(input string) execution.Submission {
+	return execution.Submission{ID: execution.NewID(), NodeID: "n", Function: "f", Input: []byte(input)}
+}
+
+func (r *rig) submit(t *testing.T, sub execution.Submission) string {
+	t.Helper()
+	started, err := r.Submit(t.Context(), sub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return started.Row.ID
+}
+
+// finish waits until the execution has ended.
+func (r *rig) finish(t *testing.T, id string) execution.Finished {
+	t.Helper()
+	for range 40 {
+		f, err := r.Wait(t.Context(), id, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Row.Status.Terminal() {
+			return f
+		}
+	}
+	t.Fatalf("%s did not end", id)
+	return execution.Finished{}
+}
+
+func (r *rig) row(t *testing.T, id string) *models.Execution {
+	t.Helper()
+	row, err := r.Row(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return row
+}
+
+// becomes waits until the row has a status.
+func (r *rig) becomes(t *testing.T, id string, status models.Status) *models.Execution {
+	t.Helper()
+	var row *models.Execution
+	eventually(t, fmt.Sprintf("%s is %s", id, status), func() bool {
+		row = r.row(t, id)
+		return row.Status == status
+	})
+	return row
+}
+
+// take claims exactly n executions by hand.
+func (r *rig) take(t *testing.T, n int) []execution.Taken {
+	t.Helper()
+	taken, err := r.Take(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(taken) != n {
+		t.Fatalf("claimed %d, want %d", len(taken), n)
+	}
+	return taken
+}
+
+func (r *rig) end(t *testing.T, w execution.Taken, o execution.Outcome, text string) {
+	t.Helper()
+	if err := r.End(w, o, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// loseLease is what happens to a replica that could not renew its lease in time.
+func (r *rig) loseLease(t *testing.T) {
+	t.Helper()
+	term := r.replica.Term()
+	change(t, r.db, "UPDATE replicas SET expires_at = 0 WHERE id = $1", term.ID)
+	r.replica.Loop().Wake()
+	<-term.Context().Done()
+	eventually(t, "a new term", func() bool { return r.replica.ID() != term.ID })
+}
+
+func (r *rig) kinds(t *testing.T, id string) []string {
+	t.Helper()
+	history, err := r.History(t.Context(), id, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, e := range history {
+		kinds = append(kinds, e.Kind[len("execution."):])
+	}
+	return kinds
+}
+
+func wantKinds(t *testing.T, r *rig, id, want string) {
+	t.Helper()
+	if got := fmt.Sprint(r.kinds(t, id)); got != want {
+		t.Errorf("the history of %s is %s, want %s", id, got, want)
+	}
+}
+
+func wantStatus(t *testing.T, got *models.Execution, want models.Status) {
+	t.Helper()
+	if got.Status != want {
+		reason, message := "", ""
+		if got.StatusReason != nil {
+			reason = *got.StatusReason
+		}
+		if got.ErrorMessage != nil {
+			message = *got.ErrorMessage
+		}
+		t.Errorf("%s is %s (%s; %s), want %s", got.ID, got.Status, reason, message, want)
+	}
+}
