@@ -28,6 +28,7 @@ Each verb starts bin/agentfield (--binary) on SQLite, or on a fresh database of 
 type verb func(ctx context.Context, args []string, out io.Writer) error
 
 func main() {
+	signal.Ignore(syscall.SIGPIPE) // a reader that leaves early, as head does, must not keep us from cleaning up
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()

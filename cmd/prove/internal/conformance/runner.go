@@ -80,7 +80,24 @@ func Run(ctx context.Context, options Options, out io.Writer) error {
 	began := time.Now()
 	results := bench.runAll(ctx, wanted, built)
 	_, _ = fmt.Fprintf(out, "%s, %s\n\n", bench.describe(), time.Since(began).Round(100*time.Millisecond))
-	return printTable(out, results)
+	return printTable(out, results, bench.errorsLogged())
+}
+
+// errorsShown is how many lines of the server's log are worth printing.
+const errorsShown = 10
+
+// errorsLogged are the lines in which the common server said that something went wrong on its side.
+func (b *Bench) errorsLogged() []string {
+	if b.server == nil {
+		return nil
+	}
+	var found []string
+	for line := range strings.Lines(b.server.Log()) {
+		if strings.Contains(line, `"level":"ERROR"`) && len(found) < errorsShown {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
 }
 
 func newBench(ctx context.Context, options Options) (*Bench, error) {
@@ -267,7 +284,7 @@ type titled struct {
 	results []*result
 }
 
-func printTable(out io.Writer, sections []titled) error {
+func printTable(out io.Writer, sections []titled, logged []string) error {
 	table := report.NewTable("row", "title", "state", "ms", "")
 	counts := map[string]int{}
 	var broken []*result
@@ -291,6 +308,9 @@ func printTable(out io.Writer, sections []titled) error {
 	}
 	for _, r := range broken {
 		_, _ = fmt.Fprintf(out, "\n%s FAILED: %s\n    %s\n", r.row.ID, r.row.Title, strings.ReplaceAll(r.detail, "\n", "\n    "))
+	}
+	if len(logged) > 0 {
+		_, _ = fmt.Fprintf(out, "\nthe server logged errors:\n    %s\n", strings.Join(logged, "\n    "))
 	}
 	_, err := fmt.Fprintf(out, "\n%d passed, %d failed, %d skipped\n", counts[passed], counts[failed], counts[skipped])
 	if err == nil && counts[failed] > 0 {

@@ -32,13 +32,20 @@ type worker struct {
 	calls map[string]int           // by execution id
 	runs  map[string]int           // by the key of the submission
 	done  map[string]chan struct{} // by execution id; closed when the work is done
+	ended map[string]time.Time     // by execution id; when the work was done first
 }
 
 func newWorker(m manner, work time.Duration, controlPlane string) (*worker, error) {
-	w := &worker{manner: m, work: work, calls: map[string]int{}, runs: map[string]int{}, done: map[string]chan struct{}{}}
+	w := prepare(m, work)
 	var err error
 	w.agent, err = fake.NewAgent("", controlPlane, fake.Function{Name: "work", Serve: w.serve})
 	return w, err
+}
+
+func prepare(m manner, work time.Duration) *worker {
+	return &worker{
+		manner: m, work: work, calls: map[string]int{}, runs: map[string]int{}, done: map[string]chan struct{}{}, ended: map[string]time.Time{},
+	}
 }
 
 func (w *worker) serve(a *fake.Agent, out http.ResponseWriter, r *http.Request, call fake.Arrival) {
@@ -71,14 +78,24 @@ func (w *worker) begin(executionID, key string) (done chan struct{}, begun bool)
 	w.runs[key]++
 	finished := make(chan struct{})
 	w.done[executionID] = finished
-	time.AfterFunc(w.work, func() { close(finished) })
+	time.AfterFunc(w.work, func() { w.end(executionID, finished) })
 	return finished, true
 }
 
-func (w *worker) seen(executionID, key string) (calls, runs int) {
+func (w *worker) end(executionID string, finished chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.calls[executionID], w.runs[key]
+	if _, before := w.ended[executionID]; !before {
+		w.ended[executionID] = time.Now()
+	}
+	close(finished)
+}
+
+// seen tells how often an execution arrived, how often the work was begun, and when it was done first (zero if never).
+func (w *worker) seen(executionID, key string) (calls, runs int, ended time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls[executionID], w.runs[key], w.ended[executionID]
 }
 
 func answer(out http.ResponseWriter, status int, body any) {

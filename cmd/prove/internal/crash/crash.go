@@ -247,7 +247,7 @@ func (r *run) collect(ctx context.Context) ([]history.Execution, error) {
 				e.Terminals++
 			}
 		}
-		e.Calls, e.Runs = r.submissions[i].worker.seen(e.IDs[0], e.Key)
+		e.Calls, e.Runs, e.EndedAt = r.submissions[i].worker.seen(e.IDs[0], e.Key)
 		e.Deliveries = deliveries[e.IDs[0]]
 	}
 	return executions, nil
@@ -303,11 +303,7 @@ func take(part []*history.Execution, batch client.Answer) int {
 		e.Status = word
 		if !client.Terminal(word) {
 			left++
-			continue
 		}
-		ended, _ := client.Lookup(all, e.IDs[0]+".completed_at")
-		text, _ := ended.(string)
-		e.EndedAt, _ = time.Parse(time.RFC3339Nano, text)
 	}
 	return left
 }

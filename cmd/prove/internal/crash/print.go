@@ -114,7 +114,7 @@ func repeatedRuns(submissions []*submission) int {
 		if s.worker.manner == forgets || len(s.ids) == 0 {
 			continue
 		}
-		if _, runs := s.worker.seen(s.ids[0], s.key); runs > 1 {
+		if _, runs, _ := s.worker.seen(s.ids[0], s.key); runs > 1 {
 			n++
 		}
 	}

@@ -22,10 +22,10 @@ type Execution struct {
 	IDs        []string
 	Found      bool
 	Status     string
-	EndedAt    time.Time
-	Terminals  int // terminal events in its history
-	Calls      int // arrivals at the agent
-	Runs       int // times the agent really began the work
+	EndedAt    time.Time // when the agent had done the work first, by our own clock; zero if it was never called
+	Terminals  int       // terminal events in its history
+	Calls      int       // arrivals at the agent
+	Runs       int       // times the agent really began the work
 	HasWebhook bool
 	Deliveries []Delivery
 }
@@ -49,9 +49,6 @@ type Verdict struct {
 func (v Verdict) Good() bool {
 	return v.Lost+v.Stuck+v.Doubled+v.DoubleTerminal+v.NeverCalled+v.MissingWebhooks+v.FalseWebhooks+v.EarlyWebhooks+v.ForeignIDs == 0
 }
-
-// clockGrain is how much two readings of one clock may differ after one was cut to milliseconds.
-const clockGrain = 2 * time.Millisecond
 
 var terminal = []string{"succeeded", "failed", "timeout", "cancelled"}
 
@@ -99,8 +96,8 @@ func (v *Verdict) judgeWebhooks(e Execution) {
 		if d.Status != e.Status || d.Event != event {
 			v.blame(&v.FalseWebhooks, e, "it is %s, a webhook said %s %s", e.Status, d.Event, d.Status)
 		}
-		if d.At.Before(e.EndedAt.Add(-clockGrain)) {
-			v.blame(&v.EarlyWebhooks, e, "a webhook came %s before the end", e.EndedAt.Sub(d.At))
+		if d.At.Before(e.EndedAt) {
+			v.blame(&v.EarlyWebhooks, e, "a webhook came %s before the agent was done", e.EndedAt.Sub(d.At))
 		}
 		if d.ID != e.Deliveries[0].ID || d.ID == "" {
 			v.blame(&v.ForeignIDs, e, "webhook-ids %q and %q", e.Deliveries[0].ID, d.ID)

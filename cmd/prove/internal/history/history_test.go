@@ -45,7 +45,7 @@ func TestEveryDefectIsCounted(t *testing.T) {
 		"webhook missing":   {func(e *history.Execution) { e.Deliveries = nil }, func(v history.Verdict) int { return v.MissingWebhooks }},
 		"webhook lies":      {func(e *history.Execution) { e.Deliveries[1].Status = "failed" }, func(v history.Verdict) int { return v.FalseWebhooks }},
 		"event lies":        {func(e *history.Execution) { e.Deliveries[0].Event = "execution.failed" }, func(v history.Verdict) int { return v.FalseWebhooks }},
-		"webhook too early": {func(e *history.Execution) { e.Deliveries[0].At = end.Add(-time.Second) }, func(v history.Verdict) int { return v.EarlyWebhooks }},
+		"webhook too early": {func(e *history.Execution) { e.Deliveries[0].At = end.Add(-time.Millisecond) }, func(v history.Verdict) int { return v.EarlyWebhooks }},
 		"another id":        {func(e *history.Execution) { e.Deliveries[1].ID = "wh_9" }, func(v history.Verdict) int { return v.ForeignIDs }},
 	} {
 		e := good()
