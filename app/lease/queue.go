@@ -36,6 +36,7 @@ func NewQueue(db *database.DB, replica *Replica, table string) *Queue {
 		db: db, replica: replica,
 		claim: `WITH due AS (SELECT id FROM ` + table + ` WHERE status = 'queued' AND available_at <= $1 ORDER BY available_at, id LIMIT $2` + skip + `)
 			UPDATE ` + table + ` SET status = 'running', attempt = attempt + 1, lease_owner = $3 WHERE id IN (SELECT id FROM due) AND status = 'queued'
+			AND EXISTS (SELECT 1 FROM replicas r WHERE r.id = $3 AND r.expires_at > $1)
 			RETURNING id, attempt, max_attempts`,
 		settle: `UPDATE ` + table + ` SET status = $1, available_at = $2, lease_owner = NULL
 			WHERE id = $3 AND status = 'running' AND lease_owner = $4 AND attempt = $5`,

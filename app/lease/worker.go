@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +90,7 @@ func (w *Worker[T]) claim(ctx context.Context) (bool, error) {
 		held := &slot{release: w.release}
 		w.wg.Go(func() {
 			defer held.free()
+			defer w.recovered()
 			w.Run(context.WithValue(w.ctx, slotKey{}, held), item)
 		})
 	}
@@ -96,6 +98,13 @@ func (w *Worker[T]) claim(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	return false, w.sleepUntilDue(ctx)
+}
+
+// recovered keeps a panic in one run from ending the process; the lease of its work passes on.
+func (w *Worker[T]) recovered() {
+	if p := recover(); p != nil {
+		w.Log.Error("a run panicked", "worker", w.Name, "panic", p, "stack", string(debug.Stack()))
+	}
 }
 
 // slot is a place of a worker; it is given back once, however often it is asked.
