@@ -42,6 +42,17 @@ func bind(c *fiber.Ctx, into any, optional bool) error {
 	return nil
 }
 
+// plain refuses bodies that are packed: the limit of a body holds for what is read, and unpacking it is where it would grow.
+func plain(c *fiber.Ctx) error {
+	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
+		return &failure{
+			status: fiber.StatusUnsupportedMediaType, code: "unsupported_encoding", title: "Unsupported encoding",
+			details: "send the body as it is, without Content-Encoding",
+		}
+	}
+	return c.Next()
+}
+
 func fieldName(path string) string {
 	if path == "" {
 		return "the body"

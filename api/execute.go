@@ -200,7 +200,13 @@ func (s *Server) answerCall(c *fiber.Ctx, f execution.Finished) error {
 	case models.Succeeded, models.Waiting:
 		return sendJSON(c, fiber.StatusOK, callBody(f))
 	case models.Failed:
-		return sendJSON(c, failedStatus(c, row), failedBody(f))
+		if text(row.ErrorCategory) == "agent_unreachable" {
+			return about(row, &failure{
+				status: fiber.StatusBadGateway, code: text(row.ErrorCode), title: "Agent unreachable", details: text(row.ErrorMessage),
+				category: text(row.ErrorCategory), state: string(row.Status),
+			})
+		}
+		return sendJSON(c, failedStatus(c, row), callBody(f))
 	case models.Timeout:
 		return about(row, &failure{
 			status: fiber.StatusGatewayTimeout, code: "agent_timeout", title: "Agent timeout", details: text(row.ErrorMessage), category: "agent_timeout",
@@ -231,26 +237,13 @@ func cancelledDetails(row *models.Execution) string {
 
 // failedStatus: an agent that ran and failed is 200 for plain callers; what could not be executed is not (ruling C3).
 func failedStatus(c *fiber.Ctx, row *models.Execution) int {
-	unreachable := text(row.ErrorCategory) == "agent_unreachable"
-	if !unreachable && !fromAgent(c) {
+	if !fromAgent(c) {
 		return fiber.StatusOK
 	}
 	if status := row.ErrorStatus; status != nil && *status >= 400 && *status < 500 {
 		return *status
 	}
 	return fiber.StatusBadGateway
-}
-
-func failedBody(f execution.Finished) []byte {
-	if text(f.Row.ErrorCategory) != "agent_unreachable" {
-		return callBody(f)
-	}
-	row := f.Row
-	unreachable := &failure{
-		code: text(row.ErrorCode), title: "Agent unreachable", details: text(row.ErrorMessage), category: text(row.ErrorCategory),
-		executionID: row.ID, runID: row.RunID, state: string(row.Status),
-	}
-	return unreachable.json("", false, "")
 }
 
 func callBody(f execution.Finished) []byte {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -187,7 +188,8 @@ func (s *Server) batchStatus(c *fiber.Ctx) error {
 	if len(r.IDs) > maxBatchIDs {
 		return badRequest("too_many_ids", "at most %d execution ids can be asked for at once", maxBatchIDs)
 	}
-	found, err := s.Executions.GetMany(c.UserContext(), r.IDs)
+	impossible := func(id string) bool { return opaque("id", id) != nil }
+	found, err := s.Executions.GetMany(c.UserContext(), slices.DeleteFunc(slices.Clone(r.IDs), impossible))
 	if err != nil {
 		return err
 	}
@@ -267,7 +269,7 @@ func (s *Server) filterOf(c *fiber.Ctx) (execution.Filter, error) {
 	if target := c.Query("target"); target != "" {
 		f.Node, f.Function, _ = strings.Cut(target, ".")
 	}
-	for name, value := range map[string]string{"node": f.Node, "target": f.Function, "session": f.Session, "actor": f.Actor, "run": f.Run, "parent": f.Parent} {
+	for name, value := range map[string]string{"node": f.Node, "function": f.Function, "session": f.Session, "actor": f.Actor, "run": f.Run, "parent": f.Parent} {
 		if err := opaque(name, value); err != nil {
 			return f, err
 		}

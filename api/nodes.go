@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -31,11 +32,16 @@ func (s *Server) registerNode(c *fiber.Ctx) error {
 }
 
 func (s *Server) listNodes(c *fiber.Ctx) error {
+	for _, name := range []string{"team_id", "group_id"} {
+		if err := opaque(name, c.Query(name)); err != nil {
+			return err
+		}
+	}
 	list, err := s.Nodes.List(c.UserContext(), node.ListQuery{
 		Health: c.Query("health_status"), TeamID: c.Query("team_id"), GroupID: c.Query("group_id"), ShowAll: c.QueryBool("show_all"),
 	})
 	if err != nil {
-		return err
+		return wrongParameter(err)
 	}
 	return c.JSON(list)
 }
@@ -71,9 +77,14 @@ func (s *Server) bulkNodeStatus(c *fiber.Ctx) error {
 	if err := bind(c, &r, false); err != nil {
 		return err
 	}
+	for _, id := range r.NodeIDs {
+		if err := opaque("node_ids", id); err != nil {
+			return err
+		}
+	}
 	reply, err := s.Nodes.BulkStatus(c.UserContext(), r.NodeIDs)
 	if err != nil {
-		return err
+		return wrongParameter(err)
 	}
 	if reply.Failed > 0 {
 		c.Status(fiber.StatusMultiStatus)
@@ -130,6 +141,13 @@ func (s *Server) shutdownNode(c *fiber.Ctx) error {
 
 // capabilities answers discovery; its parameter errors have the form clients of that area know (wire.md 1.5).
 func (s *Server) capabilities(c *fiber.Ctx) error {
+	for _, name := range []string{"agent", "node_id", "agent_ids", "node_ids"} {
+		for id := range strings.SplitSeq(c.Query(name), ",") {
+			if err := opaque(name, id); err != nil {
+				return err
+			}
+		}
+	}
 	q, err := node.ParseDiscovery(func(name string) string { return c.Query(name) })
 	var wrong *node.ParameterError
 	if errors.As(err, &wrong) {
@@ -149,6 +167,15 @@ func (s *Server) capabilities(c *fiber.Ctx) error {
 		return err
 	}
 	return c.JSON(found)
+}
+
+// wrongParameter tells what is wrong with a query from what is wrong with a registration: a code has one meaning.
+func wrongParameter(err error) error {
+	var invalid *node.InvalidError
+	if errors.As(err, &invalid) {
+		return badRequest("invalid_parameter", "%s", invalid.Message)
+	}
+	return err
 }
 
 func nodeNotFound(err error) error {

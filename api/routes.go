@@ -2,12 +2,15 @@ package api
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/app/node"
 )
 
 // Route is one line of the table: what it answers to and which right it demands.
@@ -102,7 +105,24 @@ func (s *Server) add(r fiber.Router, routes []Route) {
 		if route.Scope == "" {
 			panic(fmt.Sprintf("api: %s %s has no scope", route.Method, route.Path))
 		}
-		r.Add(route.Method, route.Path, s.demand(route.Scope), route.handler)
+		handlers := []fiber.Handler{s.demand(route.Scope)}
+		if strings.Contains(route.Path, ":id") {
+			handlers = append(handlers, possible(route.Path))
+		}
+		r.Add(route.Method, route.Path, append(handlers, route.handler)...)
+	}
+}
+
+// possible spares the database ids that nothing can have. PostgreSQL would refuse some of them with an error.
+func possible(path string) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if opaque("id", c.Params("id")) == nil {
+			return c.Next()
+		}
+		if strings.HasPrefix(path, "/nodes/") {
+			return nodeNotFound(node.ErrUnknownNode)
+		}
+		return execution.ErrNotFound
 	}
 }
 
