@@ -69,7 +69,8 @@ func New(t *testing.T, options ...Option) *Rig {
 
 func (r *Rig) start(t *testing.T) {
 	t.Helper()
-	a, err := app.NewWithClock(t.Context(), r.config, slog.New(slog.DiscardHandler), r.Clock.Now)
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})) // shown when the test fails
+	a, err := app.NewWithClock(t.Context(), r.config, log, r.Clock.Now)
 	if err != nil {
 		t.Fatalf("build the server: %v", err)
 	}

@@ -60,7 +60,11 @@ func (s *Store) Rows(t *testing.T) string {
 		"executions", "execution_payloads", "run_aliases", "idempotency_keys", "events", "webhook_registrations", "webhook_deliveries", "notices",
 		"nodes", "functions", "instances",
 	} {
-		counts = append(counts, table+" "+s.Value(t, "SELECT count(*) FROM "+table)) //nolint:gosec // the names are those above
+		query := "SELECT count(*) FROM " + table //nolint:gosec // the names are those above
+		if table == "events" {
+			query += " WHERE execution_id IS NOT NULL AND kind NOT IN ('execution.notice', 'execution.released', 'webhook.attempted')" // whenever somebody answers
+		}
+		counts = append(counts, table+" "+s.Value(t, query))
 	}
 	return strings.Join(counts, ", ")
 }
