@@ -21,6 +21,7 @@ type Filter struct {
 	Q       string // q: words of the title or the summary, or the beginning of an id
 	Sort    string // sort: expires_at (the default of open ones) or -created_at
 	View    string // view: the id of the saved view that this filter came from
+	Full    bool   // full=1: the open item has the whole width
 	Cursor  string // cursor: where the page starts
 }
 
@@ -68,10 +69,13 @@ func (f Filter) Query() string {
 	return b.String()
 }
 
-// Place is the query with the cursor: exactly this page of the list.
+// Place is the query with the cursor and the width: exactly this page as it is.
 func (f Filter) Place() string {
 	var b strings.Builder
 	b.WriteString(f.Query())
+	if f.Full {
+		add(&b, "full", "1")
+	}
 	if f.Cursor != "" {
 		add(&b, "cursor", f.Cursor)
 	}

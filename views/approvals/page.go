@@ -124,6 +124,7 @@ type Fresh struct {
 	Count  int
 	More   bool // there are more than were counted
 	At     int64
+	Counts Counts // as they are now
 }
 
 // Bulk is the page before several requests are decided together.

@@ -1,0 +1,286 @@
+package approvals
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+)
+
+// kind says what a value is.
+type kind int
+
+const (
+	scalar kind = iota // number, true, false or null: text is the literal, as it was written
+	text               // a string: text is its content
+	object
+	array
+)
+
+// value is JSON with its members in the order in which they were written: people read a proposal in the order its author chose.
+type value struct {
+	kind    kind
+	text    string
+	members []member
+	items   []*value
+	index   map[string]*value // the members by name, made when the first is asked for
+}
+
+type member struct {
+	name  string
+	value *value
+}
+
+var errTooDeep = errors.New("the JSON is nested too deeply to be drawn")
+
+const deepest = 64
+
+// parse reads JSON. Numbers keep every digit.
+func parse(body []byte) (*value, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	v, err := read(d, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("there is more than one JSON value")
+	}
+	return v, nil
+}
+
+func read(d *json.Decoder, depth int) (*value, error) {
+	if depth > deepest {
+		return nil, errTooDeep
+	}
+	token, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t := token.(type) {
+	case json.Delim:
+		if t == '{' {
+			return readObject(d, depth)
+		}
+		return readArray(d, depth)
+	case string:
+		return &value{kind: text, text: t}, nil
+	case json.Number:
+		return &value{text: t.String()}, nil
+	case bool:
+		if t {
+			return &value{text: "true"}, nil
+		}
+		return &value{text: "false"}, nil
+	}
+	return &value{text: "null"}, nil
+}
+
+func readObject(d *json.Decoder, depth int) (*value, error) {
+	v := &value{kind: object}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		item, err := read(d, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		v.members = append(v.members, member{name.(string), item})
+	}
+	_, err := d.Token()
+	return v, err
+}
+
+func readArray(d *json.Decoder, depth int) (*value, error) {
+	v := &value{kind: array}
+	for d.More() {
+		item, err := read(d, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		v.items = append(v.items, item)
+	}
+	_, err := d.Token()
+	return v, err
+}
+
+// get is a member of an object; nil: there is none. Of several with one name the last counts, as for every reader of JSON.
+func (v *value) get(name string) *value {
+	if v == nil {
+		return nil
+	}
+	if v.index == nil {
+		v.index = make(map[string]*value, len(v.members))
+		for _, m := range v.members {
+			v.index[m.name] = m.value
+		}
+	}
+	return v.index[name]
+}
+
+// plain reports whether the value holds no others.
+func (v *value) plain() bool { return v.kind == scalar || v.kind == text }
+
+// empty reports whether it is a container of nothing.
+func (v *value) empty() bool { return !v.plain() && len(v.members)+len(v.items) == 0 }
+
+// String is the value as JSON in one line.
+func (v *value) String() string {
+	var b strings.Builder
+	v.write(&b)
+	return b.String()
+}
+
+func (v *value) write(b *strings.Builder) {
+	switch v.kind {
+	case scalar:
+		b.WriteString(v.text)
+	case text:
+		writeString(b, v.text)
+	case object:
+		b.WriteByte('{')
+		for i, m := range v.members {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			writeString(b, m.name)
+			b.WriteString(": ")
+			m.value.write(b)
+		}
+		b.WriteByte('}')
+	case array:
+		b.WriteByte('[')
+		for i, item := range v.items {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			item.write(b)
+		}
+		b.WriteByte(']')
+	}
+}
+
+func writeString(b *strings.Builder, s string) {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if e.Encode(s) == nil {
+		b.Write(bytes.TrimSuffix(out.Bytes(), []byte("\n")))
+	}
+}
+
+// shown is the value as people read it: strings without their quotes.
+func (v *value) shown() string {
+	if v.kind == text {
+		return v.text
+	}
+	return v.String()
+}
+
+// equal compares values; the order of members does not matter, the way a number is written does.
+func (v *value) equal(w *value) bool {
+	if v.kind != w.kind || v.text != w.text || len(v.items) != len(w.items) || len(v.members) != len(w.members) {
+		return false
+	}
+	for i, item := range v.items {
+		if !item.equal(w.items[i]) {
+			return false
+		}
+	}
+	for _, m := range v.members {
+		other := w.get(m.name)
+		if other == nil || !m.value.equal(other) {
+			return false
+		}
+	}
+	return true
+}
+
+// SameJSON reports whether two texts are the same JSON, however they are spaced and their members ordered.
+func SameJSON(a, b []byte) bool {
+	va, errA := parse(a)
+	vb, errB := parse(b)
+	return errA == nil && errB == nil && va.equal(vb)
+}
+
+// table is an array of flat objects as columns and rows; ok is false when it is not one, or too wide to be read.
+func (v *value) table() (columns []string, ok bool) {
+	const widest = 7
+	if v.kind != array || len(v.items) == 0 {
+		return nil, false
+	}
+	known := map[string]bool{}
+	for _, row := range v.items {
+		if row.kind != object {
+			return nil, false
+		}
+		for _, m := range row.members {
+			if !m.value.plain() || len(m.value.text) > 160 {
+				return nil, false
+			}
+			if !known[m.name] {
+				known[m.name] = true
+				columns = append(columns, m.name)
+			}
+		}
+	}
+	return columns, len(columns) > 0 && len(columns) <= widest
+}
+
+// numeric reports whether a column holds nothing but numbers, so that it is aligned at its end.
+func (v *value) numeric(column string) bool {
+	for _, row := range v.items {
+		if cell := row.get(column); cell != nil && (cell.kind != scalar || cell.text[0] != '-' && (cell.text[0] < '0' || cell.text[0] > '9')) {
+			return false
+		}
+	}
+	return true
+}
+
+// short reports whether an array of plain values fits on a line or two.
+func (v *value) short() bool {
+	length := 0
+	for _, item := range v.items {
+		if !item.plain() {
+			return false
+		}
+		length += len(item.text)
+	}
+	return length < 240
+}
+
+// long reports whether a string is a text rather than a word.
+func (v *value) long() bool {
+	return v.kind == text && (len(v.text) > 120 || strings.Contains(v.text, "\n"))
+}
+
+const drawnUpTo = 128 * 1024
+
+// drawn is a body that can be drawn readably; nil: it is too large, too deep, or not JSON, and only its raw text is shown.
+func drawn(body []byte) *value {
+	if len(body) == 0 || len(body) > drawnUpTo {
+		return nil
+	}
+	v, err := parse(body)
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+const rawUpTo = 256 * 1024
+
+// raw is a body as JSON on several lines, every number as it was written.
+func raw(body []byte) string {
+	if len(body) > rawUpTo {
+		return strings.ToValidUTF8(string(body[:rawUpTo]), "")
+	}
+	var b bytes.Buffer
+	if json.Indent(&b, body, "", "  ") != nil {
+		return strings.ToValidUTF8(string(body), "\uFFFD")
+	}
+	return b.String()
+}
