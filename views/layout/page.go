@@ -5,27 +5,44 @@ package layout
 import (
 	"net/url"
 	"time"
+
+	"github.com/agentfield/agentfield/views/components"
 )
 
 // Page is what the frame needs to know about a page.
 type Page struct {
-	Title   string    // of the document, without the product's name
-	Active  string    // key of the entry of the navigation that is lit, such as "executions"
-	Crumbs  []Crumb   // the way to this page, itself last
-	Theme   string    // "light" or "dark" from the cookie "theme"; anything else follows the system
-	Path    string    // path and query of this page, where the theme form returns to
-	BaseURL string    // under which callers reach this server, without a slash at the end; for commands to copy
-	Notice  string    // a sentence above the page that holds for the whole server, such as "Loopback only, without sign-in"; may be empty
-	Version string    // of the program
-	Seq     int64     // newest event this page knows of, where the stream goes on; 0: unknown, then the page asks again once it is live
-	Live    bool      // the page has regions that follow the stream
-	Now     time.Time // by the server's clock
+	Title   string           // of the document, without the product's name
+	Active  string           // key of the entry of the navigation that is lit, such as "executions"
+	Crumbs  []Crumb          // the way to this page, itself last
+	Theme   string           // "light" or "dark" from the cookie "theme"; anything else follows the system
+	Path    string           // path and query of this page, where the theme form returns to
+	BaseURL string           // under which callers reach this server, without a slash at the end; for commands to copy
+	Notice  string           // a sentence above the page that holds for the whole server, such as "Loopback only, without sign-in"; may be empty
+	Version string           // of the program
+	Seq     int64            // newest event this page knows of, where the stream goes on; 0: unknown, then the page asks again once it is live
+	Badges  map[string]Badge // numbers beside entries of the navigation, by their keys; the one of Active also stands before the title
+	Live    bool             // the page has regions that follow the stream
+	Now     time.Time        // by the server's clock
 }
 
 // Crumb is a step of the way to a page.
 type Crumb struct {
 	Label string
 	Href  string // empty for the page itself
+}
+
+// Badge is a number beside an entry of the navigation.
+type Badge struct {
+	Count  int
+	Urgent bool // something is overdue: a red dot
+}
+
+// documentTitle is what the browser's tab says.
+func (p Page) documentTitle() string {
+	if n := p.Badges[p.Active].Count; n > 0 {
+		return "(" + components.Number(n) + ") " + p.Title
+	}
+	return p.Title
 }
 
 // Themes are the words of the cookie and of the form.
@@ -61,6 +78,7 @@ func navigation() []entry {
 	return []entry{
 		{"overview", "Overview", "/", "overview"},
 		{"executions", "Executions", "/executions", "executions"},
+		{"approvals", "Approvals", "/approvals", "approvals"},
 	}
 }
 
