@@ -33,6 +33,9 @@ func (s *Service) claim(ctx context.Context, n int) ([]*claimed, error) {
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
+	for _, row := range rows {
+		s.hand.take(row.ID)
+	}
 	inputs, err := s.inputs(ctx, rows)
 	if err != nil {
 		// The rows are ours and will be read again when their call begins.
@@ -57,11 +60,12 @@ func (s *Service) nextDue(ctx context.Context) (time.Duration, bool, error) {
 
 // run calls the agent and settles what came of it. ctx ends when this replica stops waiting for calls.
 func (s *Service) run(ctx context.Context, c *claimed) {
+	defer s.hand.drop(c.ID)
 	callCtx, done := s.inFlight.begin(ctx, c)
 	out := s.call(callCtx, c)
 	done()
 	if err := s.settle(c, out); err != nil {
-		s.Log.Error("cannot record the outcome of a call; its lease will pass on", "execution_id", c.ID, "attempt", c.Attempt, "error", err)
+		s.Log.Error("cannot record the outcome of a call; it will be dispatched again", "execution_id", c.ID, "attempt", c.Attempt, "error", err)
 	}
 }
 
@@ -176,10 +180,54 @@ func (s *Service) keepLate(ctx context.Context, e *models.Execution, out result)
 	return s.appendEvent(ctx, e, event.KindLateReport, data)
 }
 
+// hand is what this replica holds from the claim until the outcome is recorded.
+type hand struct {
+	mu     sync.Mutex
+	held   map[string]int
+	missed map[string]struct{} // ours by the record, and not held, at the last look
+}
+
+func (h *hand) take(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held == nil {
+		h.held = map[string]int{}
+	}
+	h.held[id]++
+}
+
+func (h *hand) drop(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held[id]--; h.held[id] <= 0 {
+		delete(h.held, id)
+	}
+}
+
+// lost picks the ids that were not held now and at the last look: between the commit of a claim and take passes a moment.
+func (h *hand) lost(ids []string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	missed := map[string]struct{}{}
+	var twice []string
+	for _, id := range ids {
+		if h.held[id] > 0 {
+			continue
+		}
+		if _, again := h.missed[id]; again {
+			twice = append(twice, id)
+		}
+		missed[id] = struct{}{}
+	}
+	h.missed = missed
+	return twice
+}
+
 // inFlight are the calls this replica has open.
 type inFlight struct {
-	mu    sync.Mutex
-	calls map[string]*openCall
+	mu          sync.Mutex
+	calls       map[string]*openCall
+	interrupted bool // no call may go on
 }
 
 type openCall struct {
@@ -198,6 +246,9 @@ func (f *inFlight) begin(ctx context.Context, c *claimed) (callCtx context.Conte
 		f.calls = map[string]*openCall{}
 	}
 	f.calls[c.ID] = open
+	if f.interrupted {
+		cancel(errInterrupted)
+	}
 	f.mu.Unlock()
 	return callCtx, func() {
 		stopTerm()
@@ -248,6 +299,7 @@ func (f *inFlight) free(id string) {
 func (f *inFlight) interruptAll() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.interrupted = true
 	for _, open := range f.calls {
 		open.cancel(errInterrupted)
 	}

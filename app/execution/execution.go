@@ -143,6 +143,8 @@ type Service struct {
 	direct    sync.WaitGroup // calls of synchronous executions
 	stopping  chan struct{}
 	stopOnce  sync.Once
+	draining  sync.Mutex // between the beginning of direct calls and Drain
+	hand      hand
 	counters  Counters
 	capped    atomic.Bool // work waits for a node with a cap: whatever ends may let it run
 }
@@ -187,7 +189,9 @@ func (s *Service) Start() {
 
 // Drain refuses new work and stops claiming; calls that run may end until ctx does. What has not ended then goes back to the queue.
 func (s *Service) Drain(ctx context.Context) {
+	s.draining.Lock() // whoever begins a call has begun it before, or sees that we drain
 	s.stopOnce.Do(func() { close(s.stopping) })
+	s.draining.Unlock()
 	ended := make(chan struct{})
 	go func() {
 		s.direct.Wait()

@@ -28,15 +28,56 @@ func (s *Service) reap(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("look for the work of dead replicas: %w", err)
 	}
 	if len(lost) == 0 {
-		return false, nil
+		return false, s.takeUp(ctx)
 	}
-	return true, s.moveRows(ctx, lost, func(e *models.Execution) *move {
-		m := &move{id: e.ID, from: []models.Status{models.Running}, attempt: e.Attempt, owner: *e.LeaseOwner}
-		s.interrupted(m, &claimed{Execution: e}, parsePolicy(e.RetryPolicy))
-		m.after = s.RedeliveryBackoff.Delay(e.Redeliveries + 1)
-		s.counters.reaped.Add(1)
-		return m
-	})
+	return true, s.moveRows(ctx, lost, s.takenBack)
+}
+
+// takeUp finds executions that are ours by the record and in nobody's hand: the answer to the commit of their claim was lost, or their
+// outcome could not be recorded. This replica lives, so their lease would never pass on by itself.
+func (s *Service) takeUp(ctx context.Context) error {
+	rows, err := s.DB.Query(ctx, `SELECT id FROM executions WHERE status = 'running' AND `+active+` AND lease_owner = $1`, s.Replica.ID())
+	if err != nil {
+		return fmt.Errorf("look for our own work: %w", err)
+	}
+	ids, err := collectIDs(rows)
+	if err != nil {
+		return fmt.Errorf("look for our own work: %w", err)
+	}
+	for _, id := range s.hand.lost(ids) {
+		e, err := s.Row(ctx, id)
+		if err != nil {
+			return err
+		}
+		if e.Status != models.Running || e.LeaseOwner == nil {
+			continue
+		}
+		if err := s.moveRows(ctx, []*models.Execution{e}, s.takenBack); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func collectIDs(rows database.Rows) (ids []string, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+// takenBack is the move of an execution whose call was lost on our side.
+func (s *Service) takenBack(e *models.Execution) *move {
+	m := &move{id: e.ID, from: []models.Status{models.Running}, attempt: e.Attempt, owner: *e.LeaseOwner}
+	s.interrupted(m, &claimed{Execution: e}, parsePolicy(e.RetryPolicy))
+	m.after = s.RedeliveryBackoff.Delay(e.Redeliveries + 1)
+	s.counters.reaped.Add(1)
+	return m
 }
 
 // sweepDeadlines ends what has passed its limit, whoever works on it.

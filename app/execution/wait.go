@@ -132,6 +132,16 @@ func (s *Service) Call(ctx context.Context, sub Submission, through bool) (Finis
 		return Finished{}, err
 	}
 	own := s.claimDirectly(ctx, item, sub)
+	if own != nil {
+		if !s.begins(own) {
+			return Finished{}, ErrDraining
+		}
+		defer func() {
+			if own != nil {
+				s.ends(own) // not written, or an earlier request's: there is nothing to run
+			}
+		}()
+	}
 	w := s.waiters.add(sub.ID)
 	defer s.waiters.remove(sub.ID, w)
 	start, err := s.submit(ctx, item)
@@ -142,9 +152,13 @@ func (s *Service) Call(ctx context.Context, sub Submission, through bool) (Finis
 		s.waiters.remove(sub.ID, w)
 		w = s.waiters.add(start.Row.ID)
 		defer s.waiters.remove(start.Row.ID, w)
-		w.changed <- struct{}{}
+		s.waiters.changed(start.Row.ID) // as it is now, it may have ended already
 	} else if own != nil {
-		s.direct.Go(func() { s.run(own.term.Context(), own) })
+		go func(c *claimed) {
+			defer s.direct.Done()
+			s.run(c.term.Context(), c)
+		}(own)
+		own = nil
 	}
 	done := func(status models.Status) bool { return status.Terminal() || (status == models.Waiting && !through) }
 	f, err := s.await(ctx, start.Row.ID, w, time.Duration(*item.row.TimeoutMs)*time.Millisecond, done)
@@ -164,6 +178,23 @@ func (s *Service) claimDirectly(_ context.Context, item *submission, sub Submiss
 	row.Status, row.Attempt, row.LeaseOwner = models.Running, 1, &term.ID
 	row.StartedAt = &row.CreatedAt
 	return &claimed{Execution: row, owner: term.ID, term: term, input: sub.Input}
+}
+
+// begins counts a call that Drain has to wait for; false when it is too late to begin one.
+func (s *Service) begins(c *claimed) bool {
+	s.draining.Lock()
+	defer s.draining.Unlock()
+	if s.Draining() {
+		return false
+	}
+	s.direct.Add(1)
+	s.hand.take(c.ID)
+	return true
+}
+
+func (s *Service) ends(c *claimed) {
+	s.hand.drop(c.ID)
+	s.direct.Done()
 }
 
 // await waits until done says so, or until the limit, at which the execution is ended.
