@@ -1,0 +1,427 @@
+package execution_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/database/dbtest"
+	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/models"
+)
+
+func TestAReplicasDeathIsNoFailureOfTheAgent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		r := build(t, db, settings{still: true})
+		r.nodes.set("http://127.0.0.1:1")
+		id := r.submit(t, call(`{}`)) // one attempt allowed
+		for lost := 1; lost <= 3; lost++ {
+			w := r.take(t, 1)[0]
+			if w.ID() != id || w.Attempt() != lost {
+				t.Fatalf("claimed %s, attempt %d", w.ID(), w.Attempt())
+			}
+			r.loseLease(t)
+			if err := r.Reap(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			row := r.becomes(t, id, models.Queued)
+			if row.Failures != 0 || row.Redeliveries != lost || row.LeaseOwner != nil {
+				t.Errorf("failures %d, redeliveries %d, owner %v", row.Failures, row.Redeliveries, row.LeaseOwner)
+			}
+			eventually(t, "it is due again", func() bool { return r.row(t, id).AvailableAt <= db.NowMs() })
+		}
+		r.end(t, r.take(t, 1)[0], execution.Answers, `"done"`)
+		row := r.row(t, id)
+		wantStatus(t, row, models.Succeeded)
+		if row.Attempt != 4 {
+			t.Errorf("attempt %d", row.Attempt)
+		}
+		wantKinds(t, r, id, "[queued running redelivered running redelivered running redelivered running succeeded]")
+	})
+}
+
+func TestWhoeverAskedNotToBeRepeatedIsNot(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		r := build(t, db, settings{still: true, options: func(o *execution.Options) { o.MaxRedeliveries = 2 }})
+		r.nodes.set("http://127.0.0.1:1")
+		never := false
+		once := call(`{}`)
+		once.Retry.OnReplicaLoss = &never
+		only := r.submit(t, once)
+		capped := r.submit(t, call(`{}`))
+		for lost := range 3 {
+			r.take(t, 2-min(lost, 1))
+			r.loseLease(t)
+			if err := r.Reap(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			wantStatus(t, r.row(t, only), models.Failed)
+			eventually(t, "it is due again", func() bool { return r.row(t, capped).AvailableAt <= db.NowMs() })
+		}
+		for id, kinds := range map[string]string{only: "[queued running failed]", capped: "[queued running redelivered running redelivered running failed]"} {
+			row := r.row(t, id)
+			wantStatus(t, row, models.Failed)
+			if row.ErrorCode == nil || *row.ErrorCode != "replica_lost" || row.StatusReason == nil || *row.StatusReason != "replica_lost" {
+				t.Errorf("error code %v, reason %v", row.ErrorCode, row.StatusReason)
+			}
+			wantKinds(t, r, id, kinds)
+		}
+	})
+}
+
+// A replica that lost its lease and is still alive says what came of its call, too late.
+func TestAZombieIsFenced(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		r := build(t, db, settings{still: true})
+		r.nodes.set("http://127.0.0.1:1")
+		id := r.submit(t, call(`{}`))
+		zombie := r.take(t, 1)[0]
+		r.loseLease(t)
+		if err := r.Reap(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.end(t, zombie, execution.Answers, `"of the zombie, before the second attempt"`)
+		wantStatus(t, r.row(t, id), models.Queued)
+		eventually(t, "it is due again", func() bool { return r.row(t, id).AvailableAt <= db.NowMs() })
+		second := r.take(t, 1)[0]
+		r.end(t, zombie, execution.Fails, "of the zombie, during the second attempt")
+		wantStatus(t, r.row(t, id), models.Running)
+		r.end(t, second, execution.Answers, `"of the second"`)
+		r.end(t, zombie, execution.Answers, `"of the zombie, after the end"`)
+		f, err := r.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantStatus(t, f.Row, models.Succeeded)
+		if string(f.Result) != `"of the second"` {
+			t.Errorf("the result is %s", f.Result)
+		}
+		if r.Fenced() != 3 {
+			t.Errorf("%d outcomes were fenced, want 3", r.Fenced())
+		}
+		wantKinds(t, r, id, "[queued running redelivered late_report running late_report succeeded late_report]")
+	})
+}
+
+// The call of a replica that lost its lease is hung up, and the node sees the second attempt under the same id.
+func TestTheCallOfALostTermIsHungUpAndRepeated(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		calls := make(chan *http.Request, 10)
+		answer := make(chan struct{})
+		r := build(t, db, settings{agent: holding(calls, answer), ttl: 400 * time.Millisecond})
+		id := r.submit(t, call(`{"a":1}`))
+		first := soon(t, calls)
+		change(t, db, "UPDATE replicas SET expires_at = 0")
+		second := soon(t, calls)
+		select {
+		case <-first.Context().Done():
+		case <-time.After(patience):
+			t.Fatal("the first call was not hung up")
+		}
+		for n, request := range []*http.Request{first, second} {
+			if got := request.Header.Get("X-Execution-ID"); got != id {
+				t.Errorf("call %d is of %s", n, got)
+			}
+			if got := request.Header.Get("X-Attempt"); got != []string{"1", "2"}[n] {
+				t.Errorf("call %d is attempt %s", n, got)
+			}
+			if got := request.Header.Get("Idempotency-Key"); got != id {
+				t.Errorf("call %d has the key %s", n, got)
+			}
+		}
+		close(answer)
+		f := r.finish(t, id)
+		wantStatus(t, f.Row, models.Succeeded)
+		if f.Row.Failures != 0 || f.Row.Redeliveries != 1 {
+			t.Errorf("failures %d, redeliveries %d", f.Row.Failures, f.Row.Redeliveries)
+		}
+	})
+}
+
+func TestAnotherReplicaTakesOver(t *testing.T) {
+	onPostgres(t, func(t *testing.T, c database.Config) {
+		calls := make(chan *http.Request, 100)
+		answer := make(chan struct{})
+		shared := &nodes{}
+		shared.set(serve(t, holding(calls, answer)))
+		// The first replica never renews its lease: to the others it is dead after a second.
+		dead := build(t, dbtest.Open(t, c), settings{nodes: shared, ttl: time.Second, mute: true, still: true})
+		var ids []string
+		for range 20 {
+			ids = append(ids, dead.submit(t, call(`{}`)))
+		}
+		dead.take(t, 20)
+		heir := build(t, dbtest.Open(t, c), settings{nodes: shared, ttl: time.Second})
+		close(answer)
+		for _, id := range ids {
+			f := heir.finish(t, id)
+			wantStatus(t, f.Row, models.Succeeded)
+			if f.Row.Attempt != 2 || f.Row.Redeliveries != 1 {
+				t.Errorf("attempt %d, redeliveries %d", f.Row.Attempt, f.Row.Redeliveries)
+			}
+		}
+	})
+}
+
+// A claim whose commit succeeded and whose answer was lost leaves rows that are ours and that nobody works on. The replica lives, so
+// its lease never passes on by itself.
+func TestWorkThatIsOursAndThatNobodyDoesIsFound(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		r := build(t, db, settings{ttl: 400 * time.Millisecond})
+		id := r.submit(t, call(`{}`)) // pending: the node is not there yet
+		change(t, db, "UPDATE executions SET status = 'running', attempt = 1, lease_owner = $1 WHERE id = $2", r.replica.ID(), id)
+		r.nodes.set(serve(t, echo))
+		f := r.finish(t, id)
+		wantStatus(t, f.Row, models.Succeeded)
+		if f.Row.Failures != 0 {
+			t.Errorf("failures %d", f.Row.Failures)
+		}
+	})
+}
+
+func TestDrainingPutsBackWhatDoesNotEnd(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		calls := make(chan *http.Request, 10)
+		r := build(t, db, settings{agent: holding(calls, nil)})
+		id := r.submit(t, call(`{}`))
+		var f execution.Finished
+		var callErr error
+		waited := make(chan struct{})
+		sync := call(`{}`)
+		go func() {
+			defer close(waited)
+			f, callErr = r.Call(context.Background(), sync, false)
+		}()
+		soon(t, calls)
+		soon(t, calls)
+		r.Drain(past())
+		soon(t, waited)
+		if callErr != nil {
+			t.Fatal(callErr)
+		}
+		if f.Row.ID != sync.ID || f.Row.Status != models.Queued {
+			t.Errorf("the waiting caller was told %s %s", f.Row.ID, f.Row.Status)
+		}
+		for _, id := range []string{id, sync.ID} {
+			row := r.row(t, id)
+			wantStatus(t, row, models.Queued)
+			if row.LeaseOwner != nil || row.Failures != 0 || row.Redeliveries != 1 {
+				t.Errorf("owner %v, failures %d, redeliveries %d", row.LeaseOwner, row.Failures, row.Redeliveries)
+			}
+		}
+		if _, err := r.Submit(t.Context(), call(`{}`)); err != execution.ErrDraining {
+			t.Errorf("a draining server said %v", err)
+		}
+		if _, err := r.Call(t.Context(), call(`{}`), false); err != execution.ErrDraining {
+			t.Errorf("a draining server said %v", err)
+		}
+	})
+}
+
+func TestDrainingLetsCallsEnd(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		calls := make(chan *http.Request, 10)
+		answer := make(chan struct{})
+		r := build(t, db, settings{agent: holding(calls, answer)})
+		id := r.submit(t, call(`{}`))
+		soon(t, calls)
+		drained := make(chan struct{})
+		go func() {
+			defer close(drained)
+			r.Drain(context.Background())
+		}()
+		eventually(t, "it drains", r.Draining)
+		close(answer)
+		soon(t, drained)
+		wantStatus(t, r.row(t, id), models.Succeeded)
+	})
+}
+
+// Submissions and sync calls that come while the service drains are either refused or written down; none is left running for nobody.
+func TestCallsThatComeWhileDraining(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		r := build(t, db, settings{agent: echo})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for {
+					if _, err := r.Call(context.Background(), call(`{}`), false); err != nil {
+						return
+					}
+				}
+			})
+		}
+		eventually(t, "calls flow", func() bool { return count(t, db, "SELECT count(*) FROM (SELECT 1 FROM executions LIMIT 20) e") == 20 })
+		r.Drain(past())
+		wg.Wait()
+		if n := count(t, db, "SELECT count(*) FROM executions WHERE status NOT IN ('queued', 'succeeded')"); n != 0 {
+			t.Errorf("%d executions are neither ended nor queued", n)
+		}
+	})
+}
+
+// ownDatabase is a database on the server of TEST_PG_DSN that a test may take away.
+type ownDatabase struct {
+	t     *testing.T
+	admin *pgx.Conn
+	name  string
+}
+
+func (d *ownDatabase) exec(statement string) {
+	d.t.Helper()
+	if _, err := d.admin.Exec(context.Background(), statement); err != nil {
+		d.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+func (d *ownDatabase) away() {
+	d.exec("ALTER DATABASE " + d.name + " ALLOW_CONNECTIONS false")
+	d.cut()
+}
+
+func (d *ownDatabase) back() { d.exec("ALTER DATABASE " + d.name + " ALLOW_CONNECTIONS true") }
+
+func (d *ownDatabase) cut() {
+	d.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + d.name + "'")
+}
+
+func TestTheDatabaseIsAwayForAWhile(t *testing.T) {
+	onPostgres(t, func(t *testing.T, c database.Config) {
+		config, err := pgx.ParseConfig(c.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin, err := pgx.ConnectConfig(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := &ownDatabase{t: t, admin: admin, name: config.RuntimeParams["search_path"] + "_db"}
+		own.exec("CREATE DATABASE " + own.name)
+		t.Cleanup(func() {
+			own.exec("DROP DATABASE " + own.name + " WITH (FORCE)")
+			_ = admin.Close(context.Background())
+		})
+		base, _, _ := strings.Cut(c.URL, "?")
+		c.URL = strings.TrimSuffix(base, "/"+config.Database) + "/" + own.name + "?sslmode=disable"
+
+		r := build(t, dbtest.Open(t, c), settings{agent: echo, ttl: 2 * time.Second})
+		var accepted sync.Map
+		var refused atomic.Int64
+		var wg sync.WaitGroup
+		load, stop := context.WithCancel(t.Context())
+		for range 8 {
+			wg.Go(func() {
+				for load.Err() == nil {
+					sub := call(`{}`)
+					if _, err := r.Submit(context.Background(), sub); err == nil {
+						accepted.Store(sub.ID, true)
+					} else {
+						refused.Add(1)
+					}
+				}
+			})
+		}
+		some := func(n int) func() bool {
+			start := 0
+			accepted.Range(func(any, any) bool { start++; return true })
+			return func() bool {
+				now := 0
+				accepted.Range(func(any, any) bool { now++; return true })
+				return now >= start+n
+			}
+		}
+		eventually(t, "work is accepted", some(30))
+		own.cut() // connections break in the middle of everything
+		eventually(t, "work is accepted again", some(30))
+		own.away()
+		failures := refused.Load()
+		eventually(t, "submissions fail", func() bool { return refused.Load() > failures+10 })
+		own.back()
+		eventually(t, "work is accepted again", some(30))
+		stop()
+		wg.Wait()
+		accepted.Range(func(id, _ any) bool {
+			wantStatus(t, r.finish(t, id.(string)).Row, models.Succeeded)
+			return true
+		})
+		eventually(t, "nothing is left open, accepted or not", func() bool {
+			return count(t, r.db, "SELECT count(*) FROM executions WHERE finished_at IS NULL") == 0
+		})
+		audit(t, r)
+	})
+}
+
+// audit is what holds at all times: one terminal event per ended execution and none for others, legal moves only, one delivery per ended
+// execution with a webhook.
+func audit(t *testing.T, r *rig) {
+	t.Helper()
+	rows, err := r.db.Query(t.Context(), `SELECT e.id, e.status, e.mode, v.kind, v.data FROM executions e LEFT JOIN events v ON v.execution_id = e.id ORDER BY e.id, v.id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	current, last := "", models.Status("")
+	var want models.Status
+	finish := func() {
+		if current != "" && last != want {
+			t.Errorf("%s is %s, its history ends with %s", current, want, last)
+		}
+	}
+	for rows.Next() {
+		var id, mode string
+		var status models.Status
+		var kind, data *string
+		if err := rows.Scan(&id, &status, &mode, &kind, &data); err != nil {
+			t.Fatal(err)
+		}
+		if id != current {
+			finish()
+			current, last, want = id, "", status
+		}
+		if kind == nil {
+			t.Errorf("%s has no history", id)
+			continue
+		}
+		next := models.Status(strings.TrimPrefix(*kind, "execution."))
+		if *kind == "execution.attempt_failed" || *kind == "execution.redelivered" {
+			next = models.Queued
+		}
+		if !slices.Contains(models.Statuses, next) {
+			continue
+		}
+		if last != "" && !last.CanBecome(next) {
+			t.Errorf("%s went from %s to %s (%s)", id, last, next, text(data))
+		}
+		last = next
+	}
+	finish()
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, r.db, `SELECT count(*) FROM executions e WHERE e.has_webhook AND (e.finished_at IS NOT NULL) <>
+		((SELECT count(*) FROM webhook_deliveries d WHERE d.execution_id = e.id) = 1)`); n != 0 {
+		t.Errorf("%d executions have too many or too few webhooks", n)
+	}
+	if n := count(t, r.db, "SELECT count(*) FROM executions WHERE (finished_at IS NOT NULL) <> (status IN ('succeeded', 'failed', 'timeout', 'cancelled'))"); n != 0 {
+		t.Errorf("%d executions have an end and no end", n)
+	}
+}
+
+func text(data *string) string {
+	if data == nil {
+		return ""
+	}
+	if !json.Valid([]byte(*data)) {
+		return "broken: " + *data
+	}
+	return *data
+}
