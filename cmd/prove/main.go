@@ -21,7 +21,8 @@ const usage = `prove shows from outside that the server keeps its promises.
   prove burst         offers more than one agent may queue: refusals are told and leave nothing behind
   prove bench         measures the server beside a bare handler on the same machine
 
-Each verb starts bin/agentfield (--binary) on SQLite, or on a fresh database of --postgres-url; "prove VERB --help" lists its flags.
+Each verb starts bin/agentfield (--binary) on SQLite and, when --postgres-url or TEST_PG_DSN names a server, on a fresh PostgreSQL
+database as well; "prove VERB --help" lists its flags.
 `
 
 // verb is one thing the program does; it returns after having printed what it found.

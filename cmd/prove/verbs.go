@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ type common struct {
 	*flag.FlagSet
 	binary   *string
 	postgres *string
+	on       *string
 }
 
 func flags(name string) common {
@@ -30,7 +32,43 @@ func flags(name string) common {
 		FlagSet:  set,
 		binary:   set.String("binary", "bin/agentfield", "program to prove"),
 		postgres: set.String("postgres-url", os.Getenv("TEST_PG_DSN"), "PostgreSQL server on which a fresh database is made for the run; empty for SQLite (TEST_PG_DSN)"),
+		on:       set.String("on", "", "sqlite, postgres or both; by default SQLite, and PostgreSQL too when its URL is known"),
 	}
+}
+
+// engines are the stores to run on, each by its PostgreSQL URL, which is empty for SQLite.
+func (c common) engines() ([]string, error) {
+	known := *c.postgres != ""
+	switch {
+	case *c.on == "sqlite", *c.on == "" && !known:
+		return []string{""}, nil
+	case *c.on == "postgres" && known:
+		return []string{*c.postgres}, nil
+	case (*c.on == "both" || *c.on == "") && known:
+		return []string{"", *c.postgres}, nil
+	case *c.on == "postgres", *c.on == "both":
+		return nil, errors.New("--on " + *c.on + " needs --postgres-url")
+	}
+	return nil, fmt.Errorf("--on knows sqlite, postgres and both, not %q", *c.on)
+}
+
+// onEach runs on every engine; a failure on one does not keep the others from running.
+func (c common) onEach(out io.Writer, run func(postgresURL string) error) error {
+	engines, err := c.engines()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(*c.binary); err != nil {
+		return fmt.Errorf("%s is not there: run make build, or name another with --binary", *c.binary)
+	}
+	var failures error
+	for i, url := range engines {
+		if i > 0 {
+			_, _ = fmt.Fprintln(out)
+		}
+		failures = errors.Join(failures, run(url))
+	}
+	return failures
 }
 
 // parse reads the flags; anything beside them is a mistake.
@@ -44,15 +82,40 @@ func (c common) parse(args []string) error {
 	return nil
 }
 
+// errRows is returned when at least one row of the table failed.
+var errRows = errors.New("at least one row failed")
+
 func conform(ctx context.Context, args []string, out io.Writer) error {
 	f := flags("conformance")
-	url := f.String("url", "", "running server to check instead of starting one")
+	url := f.String("url", os.Getenv("CONFORMANCE_URL"), "running server to check instead of starting one (CONFORMANCE_URL)")
 	rows := f.String("rows", "", "only these rows, as in S1-S8,S15,I3")
 	built := f.String("built", "", "rows that count as built; empty for all that have a check")
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	return conformance.Run(ctx, conformance.Options{Binary: *f.binary, URL: *url, PostgresURL: *f.postgres, Rows: *rows, Built: *built}, out)
+	options := conformance.Options{Binary: *f.binary, URL: *url, Rows: *rows, Built: *built}
+	if *url != "" {
+		return verdict(conformance.Run(ctx, options, out))
+	}
+	var total conformance.Counts
+	tables := 0
+	err := f.onEach(out, func(postgresURL string) error {
+		options.PostgresURL = postgresURL
+		counts, err := conformance.Run(ctx, options, out)
+		total, tables = total.Add(counts), tables+1
+		return err
+	})
+	if tables > 1 {
+		_, _ = fmt.Fprintf(out, "\nboth databases together:\n%s\n", total)
+	}
+	return verdict(total, err)
+}
+
+func verdict(counts conformance.Counts, err error) error {
+	if err == nil && counts.Failed > 0 {
+		return errRows
+	}
+	return err
 }
 
 func crashTest(ctx context.Context, args []string, out io.Writer) error {
@@ -65,9 +128,11 @@ func crashTest(ctx context.Context, args []string, out io.Writer) error {
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	return crash.Run(ctx, crash.Options{
-		Binary: *f.binary, PostgresURL: *f.postgres, Executions: *executions, Kills: *kills, Work: *work, Clients: *clients, Seed: *seed,
-	}, out)
+	return f.onEach(out, func(postgresURL string) error {
+		return crash.Run(ctx, crash.Options{
+			Binary: *f.binary, PostgresURL: postgresURL, Executions: *executions, Kills: *kills, Work: *work, Clients: *clients, Seed: *seed,
+		}, out)
+	})
 }
 
 func burstTest(ctx context.Context, args []string, out io.Writer) error {
@@ -80,9 +145,11 @@ func burstTest(ctx context.Context, args []string, out io.Writer) error {
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	return burst.Run(ctx, burst.Options{
-		Binary: *f.binary, PostgresURL: *f.postgres, Submits: *submits, Clients: *clients, Depth: *depth, Concurrency: *concurrency, Work: *work,
-	}, out)
+	return f.onEach(out, func(postgresURL string) error {
+		return burst.Run(ctx, burst.Options{
+			Binary: *f.binary, PostgresURL: postgresURL, Submits: *submits, Clients: *clients, Depth: *depth, Concurrency: *concurrency, Work: *work,
+		}, out)
+	})
 }
 
 func measure(ctx context.Context, args []string, out io.Writer) error {
@@ -95,7 +162,9 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	return bench.Run(ctx, bench.Options{Binary: *f.binary, Self: self, PostgresURL: *f.postgres, Quick: *quick}, out)
+	return f.onEach(out, func(postgresURL string) error {
+		return bench.Run(ctx, bench.Options{Binary: *f.binary, Self: self, PostgresURL: postgresURL, Quick: *quick}, out)
+	})
 }
 
 // echoAgent is the agent that bench calls, in a process of its own.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,8 +94,8 @@ func (b *bench) engine() string {
 }
 
 func (b *bench) close() {
-	for i := len(b.cleanups) - 1; i >= 0; i-- {
-		b.cleanups[i]()
+	for _, undo := range slices.Backward(b.cleanups) {
+		undo()
 	}
 }
 

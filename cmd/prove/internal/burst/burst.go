@@ -152,6 +152,11 @@ func judge(ctx context.Context, api *client.Client, agent *fake.Agent, s *server
 	if err != nil {
 		return err
 	}
+	engine := "SQLite"
+	if options.PostgresURL != "" {
+		engine = "PostgreSQL"
+	}
+	_, _ = fmt.Fprintf(out, "%s, a burst at an agent of %s that works on %d at once, depth %d\n\n", engine, options.Work, options.Concurrency, options.Depth)
 	table := report.NewTable("what", "value", "must be")
 	table.Add("submits", report.Count(options.Submits), "")
 	table.Add("answered in", o.lasted.Round(time.Millisecond).String(), "")

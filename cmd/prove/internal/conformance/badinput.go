@@ -138,8 +138,14 @@ func overLongIDs(t *Trial) {
 
 func badFilters(t *Trial) {
 	for _, filters := range [][]string{
-		{"status", "nonsense"}, {"status", "failed,nonsense"}, {"cursor", "nonsense"}, {"cursor", "ZXhlY194"}, {"limit", "many"}, {"limit", "-1"},
-		{"since", "yesterday"}, {"cursor", "%00"},
+		{"status", "nonsense"},
+		{"status", "failed,nonsense"},
+		{"cursor", "nonsense"},
+		{"cursor", "ZXhlY194"},
+		{"limit", "many"},
+		{"limit", "-1"},
+		{"since", "yesterday"},
+		{"cursor", "%00"},
 	} {
 		answer, err := t.api.List(t.ctx, filters...)
 		t.Must(err)

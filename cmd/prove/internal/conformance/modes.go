@@ -84,7 +84,7 @@ func syncLimit(t *Trial) {
 }
 
 // untilEvent waits until the history has an event of some kind.
-func (t *Trial) untilEvent(id string, fits func(client.Event) bool, what string) client.Event {
+func (t *Trial) untilEvent(id string, fits func(client.Event) bool, what string) {
 	var seen []string
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); t.Pause(50 * time.Millisecond) {
 		events, err := t.api.Events(t.ctx, id)
@@ -92,13 +92,12 @@ func (t *Trial) untilEvent(id string, fits func(client.Event) bool, what string)
 		seen = seen[:0]
 		for _, e := range events {
 			if fits(e) {
-				return e
+				return
 			}
 			seen = append(seen, e.Type)
 		}
 	}
 	t.Fatalf("expected %s among the events of %s, got %v", what, id, seen)
-	return client.Event{}
 }
 
 func acceptedAtOnce(t *Trial) {

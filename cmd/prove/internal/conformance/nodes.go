@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -169,9 +170,7 @@ func badRegistrations(t *Trial) {
 		"reasoners as text": {"reasoners": "greet"},
 	} {
 		body := a.Registration()
-		for key, v := range change {
-			body[key] = v
-		}
+		maps.Copy(body, change)
 		answer := t.Do(http.MethodPost, "/api/v1/nodes/register", body)
 		if answer.Status != http.StatusBadRequest {
 			t.Failf("%s: expected 400, got %s", name, answer)

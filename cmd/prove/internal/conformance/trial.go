@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -174,19 +175,20 @@ func (t *Trial) Instance(id string, extra ...fake.Function) *fake.Agent {
 func (t *Trial) Register(a *fake.Agent, more ...map[string]any) {
 	body := a.Registration()
 	for _, fields := range more {
-		for name, v := range fields {
-			body[name] = v
-		}
+		maps.Copy(body, fields)
 	}
 	answer, err := t.api.Do(t.ctx, http.MethodPost, "/api/v1/nodes/register", body)
 	t.Must(err)
 	t.Status(answer, http.StatusCreated)
+	if t.server == nil { // a foreign server is left as it was found
+		t.atEnd(func() { _, _ = t.api.Do(t.ctx, http.MethodPost, "/api/v1/nodes/"+a.ID+"/shutdown", nil) })
+	}
 }
 
-// Hook is a fresh webhook address. A server that refuses webhooks to loopback cannot be checked with it.
+// Hook is a fresh webhook address. A foreign server that refuses webhooks to loopback cannot be checked with it.
 func (t *Trial) Hook(statuses ...int) *fake.Hook {
 	if t.server == nil && !t.bench.hooksAllowed {
-		t.Skipf("the server refuses webhooks to loopback; set AGENTFIELD_WEBHOOK_ALLOWED_HOSTS=127.0.0.1")
+		t.Skipf("needs AGENTFIELD_WEBHOOK_ALLOWED_HOSTS=127.0.0.1")
 	}
 	return t.receiver.Hook(statuses...)
 }

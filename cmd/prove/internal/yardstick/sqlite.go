@@ -44,10 +44,12 @@ func (s *sqlite) prepare(ctx context.Context) error {
 		place *(*sql.Stmt)
 		text  string
 	}{
-		{&s.begin, `BEGIN IMMEDIATE`}, {&s.end, `COMMIT`},
-		{&s.insert, `INSERT INTO inputs (id, body) VALUES (?, ?)`}, {&s.finish, `INSERT INTO results (id, body) VALUES (?, ?)`},
+		{&s.begin, `BEGIN IMMEDIATE`},
+		{&s.end, `COMMIT`},
+		{&s.insert, `INSERT INTO inputs (id, body) VALUES (?, ?)`},
+		{&s.finish, `INSERT INTO results (id, body) VALUES (?, ?)`},
 	} {
-		prepared, err := s.conn.PrepareContext(ctx, statement.text)
+		prepared, err := s.conn.PrepareContext(ctx, statement.text) //nolint:sqlclosecheck // closed with the connection
 		if err != nil {
 			return fmt.Errorf("prepare the yardstick: %w", err)
 		}
