@@ -4,6 +4,7 @@ package layout
 
 import (
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/agentfield/agentfield/views/components"
@@ -23,6 +24,8 @@ type Page struct {
 	Badges  map[string]Badge // numbers beside entries of the navigation, by their keys; the one of Active also stands before the title
 	Live    bool             // the page has regions that follow the stream
 	Now     time.Time        // by the server's clock
+	Person  string           // who is signed in, as people call them; empty: nobody is, or nobody has to be
+	Admin   bool             // may see what only admins see
 }
 
 // Crumb is a step of the way to a page.
@@ -71,15 +74,23 @@ func (p Page) host() string {
 // entry is a line of the navigation.
 type entry struct {
 	key, label, href, icon string
+	admin                  bool // only admins see it
 }
 
 // navigation lists what is built, in order. A page that does not exist is not in it.
 func navigation() []entry {
 	return []entry{
-		{"overview", "Overview", "/", "overview"},
-		{"executions", "Executions", "/executions", "executions"},
-		{"approvals", "Approvals", "/approvals", "approvals"},
+		{key: "overview", label: "Overview", href: "/", icon: "overview"},
+		{key: "executions", label: "Executions", href: "/executions", icon: "executions"},
+		{key: "approvals", label: "Approvals", href: "/approvals", icon: "approvals"},
+		{key: "audit", label: "Audit", href: "/audit", icon: "note", admin: true},
+		{key: "settings", label: "Settings", href: "/settings", icon: "system"},
 	}
+}
+
+// entries are those of the navigation that this visitor may use.
+func (p Page) entries() []entry {
+	return slices.DeleteFunc(navigation(), func(e entry) bool { return e.admin && !p.Admin })
 }
 
 type option struct{ value, label, icon string }
