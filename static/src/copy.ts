@@ -1,4 +1,4 @@
-// Copy buttons: data-copy holds the text, or data-copy-of names the element whose text it is.
+// Copy buttons: data-copy holds the text, or leaves it to the title; data-copy-of names the element whose text it is.
 import { toast } from "./toast";
 
 /** Copies a text; where the browser allows no access to the clipboard (plain HTTP) the older way is tried. */
@@ -35,7 +35,7 @@ export function startCopying(): void {
     if (!button) return;
     event.preventDefault();
     const source = button.dataset.copyOf ? document.getElementById(button.dataset.copyOf) : null;
-    if (await copy(source?.textContent ?? button.dataset.copy ?? "")) {
+    if (await copy(source?.textContent ?? (button.dataset.copy || button.title))) {
       button.dataset.copied = "";
       setTimeout(() => delete button.dataset.copied, 1200);
       toast("Copied");

@@ -1,6 +1,6 @@
 // The keyboard. One table says which keys there are, what they do and how the sheet explains them, so the three never disagree.
 import { copy } from "./copy";
-import { moveRow } from "./list";
+import { idOf, moveRow } from "./list";
 import { togglePause } from "./live";
 import { toggleZone } from "./time";
 import { toast } from "./toast";
@@ -68,8 +68,8 @@ async function copied(done: string, text: string): Promise<void> {
 }
 
 function copyID(): void {
-  const row = document.activeElement?.closest<HTMLElement>("[data-row]")?.dataset.row;
-  const id = row ?? document.querySelector<HTMLElement>("[data-page-id]")?.dataset.pageId;
+  const row = document.activeElement?.matches("a.row-link") ? document.activeElement.closest("[id]") : null;
+  const id = row ? idOf(row) : document.querySelector<HTMLElement>("[data-page-id]")?.dataset.pageId;
   if (id) void copied("Id copied", id);
 }
 
@@ -138,7 +138,7 @@ let first = "";
 let forget: ReturnType<typeof setTimeout> | undefined;
 
 function typing(target: EventTarget | null): boolean {
-  return target instanceof Element && target.closest("input, textarea, select, [contenteditable]") !== null;
+  return target instanceof Element && target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null;
 }
 
 function press(event: KeyboardEvent): void {

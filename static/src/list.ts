@@ -2,7 +2,12 @@
 import { ask, elements, morph, refreshWith } from "./live";
 import { tick } from "./time";
 
-const rowsOf = (list: Element) => [...list.querySelectorAll<HTMLElement>("[data-row]")];
+const rowsOf = (list: Element) => [...list.querySelectorAll<HTMLElement>("tr[id^=row-]")];
+
+/** The execution that a row is about. */
+export function idOf(row: Element): string {
+  return row.id.slice(row.id.indexOf("-") + 1);
+}
 
 async function refreshRows(list: HTMLElement, ids: string[]): Promise<void> {
   if (ids.length === 0) return;
@@ -34,7 +39,7 @@ async function countNew(list: HTMLElement): Promise<void> {
 
 export function startList(): void {
   refreshWith("list", async (list, changes) => {
-    const shown = new Set(rowsOf(list).map((row) => row.dataset.row ?? ""));
+    const shown = new Set(rowsOf(list).map((row) => idOf(row)));
     const changed = new Set(changes ? changes.map((change) => change.id) : shown);
     await refreshRows(
       list,
@@ -43,6 +48,11 @@ export function startList(): void {
     if (!changes || [...changed].some((id) => !shown.has(id))) {
       await countNew(list);
     }
+  });
+  // A choice applies at once; what is typed applies with Enter.
+  document.addEventListener("change", (event) => {
+    const field = event.target as HTMLElement;
+    if (field.matches(".filters select")) field.closest("form")?.requestSubmit();
   });
   // An empty field says nothing: it does not belong in the URL.
   document.addEventListener("htmx:configRequest", (event) => {

@@ -107,7 +107,8 @@ export function tick(): void {
   const at = now();
   for (const el of document.querySelectorAll<HTMLTimeElement>("time[data-ago], time[data-clock]")) {
     const then = new Date(el.dateTime);
-    write(el, el.dataset.ago === undefined ? clock(then, utc) : ago(at - then.getTime()));
+    const dated = el.dataset.clock === "full" ? `${date(then, utc)} ` : "";
+    write(el, el.dataset.ago === undefined ? dated + clock(then, utc) : ago(at - then.getTime()));
     const both = `${date(then, true)} ${clock(then, true)} UTC · ${date(then, false)} ${clock(then, false)} local`;
     if (el.title !== both) {
       el.title = both;

@@ -83,7 +83,7 @@ func progress(e *models.Execution) string {
 
 // name is what a screen reader says of a row's link.
 func name(e *models.Execution) string {
-	return components.LookOf(e.Status).Label + ": " + e.Target() + ", " + e.ID
+	return components.LookOf(e.Status).Label + ": " + e.Target()
 }
 
 func (p ListPage) now() time.Time { return p.Frame.Now }

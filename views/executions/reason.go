@@ -104,29 +104,26 @@ func succeeded(e *models.Execution) components.Sentence {
 
 func failed(e *models.Execution) components.Sentence {
 	s := components.Say("Failed")
+	if e.Attempt > 1 {
+		s = s.And(fmt.Sprintf(" after %d attempts", e.Attempt))
+	}
+	reason := e.ErrorMessage
+	if reason == nil {
+		reason = e.StatusReason
+	}
 	switch value(e.ErrorCategory) {
 	case "agent_error":
-		s = s.And(": ").Name(e.Target()).And(" reported an error")
-		if e.ErrorStatus != nil {
-			s = components.Say("Failed: ").Name(e.Target()).And(fmt.Sprintf(" answered %d", *e.ErrorStatus))
+		s = s.And(": ").Name(e.Target())
+		if e.ErrorStatus == nil {
+			return because(s.And(" reported an error"), reason)
 		}
-	case "agent_unreachable":
-		s = s.And(": ").Name(e.NodeID).And(" cannot be reached")
+		// The message repeats the status for callers who read only that.
+		text := strings.TrimPrefix(value(reason), fmt.Sprintf("agent error (%d): ", *e.ErrorStatus))
+		return because(s.And(fmt.Sprintf(" answered %d", *e.ErrorStatus)), &text)
 	case "bad_response":
-		s = s.And(": the answer of ").Name(e.Target()).And(" cannot be used")
-	default:
-		if value(e.ErrorCode) == "replica_lost" {
-			s = s.And(": the control plane was restarted during the call")
-		}
+		return because(s.And(": the answer of ").Name(e.Target()).And(" cannot be used"), reason)
 	}
-	if e.Attempt > 1 {
-		s = s.And(fmt.Sprintf(", after %d attempts", e.Attempt))
-	}
-	if e.ErrorMessage != nil {
-		s = s.And(". " + sentence(*e.ErrorMessage))
-		return s
-	}
-	return because(s, e.StatusReason)
+	return because(s, reason)
 }
 
 func timedOut(e *models.Execution) components.Sentence {
@@ -164,7 +161,7 @@ func remedy(e *models.Execution) string {
 	return ""
 }
 
-// because continues a sentence with a stored reason. Reasons are words for people; codes are put into words.
+// because ends a sentence with a stored reason, or without one.
 func because(s components.Sentence, reason *string) components.Sentence {
 	text := strings.TrimSpace(value(reason))
 	if text == "" {

@@ -75,7 +75,7 @@ func (p ShowPage) facts() []fact {
 	if e.ActorID != nil {
 		all = append(all, fact{label: "Actor", value: *e.ActorID, id: true, filter: Filter{Actor: *e.ActorID}.Href()})
 	}
-	all = append(all, fact{label: "Mode", value: modeOf(e)})
+	all = append(all, fact{label: "Kind", value: e.Mode + " " + e.FunctionKind})
 	if e.Attempt > 1 || e.MaxAttempts > 1 {
 		all = append(all, fact{label: "Attempts", value: strconv.Itoa(e.Attempt) + " of " + strconv.Itoa(max(e.MaxAttempts, e.Attempt))})
 	}
@@ -89,13 +89,6 @@ func (p ShowPage) facts() []fact {
 		all = append(all, fact{label: "Error code", value: *e.ErrorCode, id: true})
 	}
 	return all
-}
-
-func modeOf(e *models.Execution) string {
-	if e.Mode == "sync" {
-		return "synchronous " + e.FunctionKind
-	}
-	return "asynchronous " + e.FunctionKind
 }
 
 // queuedFor is how long it waited before its first attempt; ok is false while it still does.

@@ -3,6 +3,7 @@
 package overview
 
 import (
+	"strings"
 	"time"
 
 	"github.com/agentfield/agentfield/models"
@@ -76,12 +77,10 @@ func (p Page) needs() []need {
 	return all
 }
 
-// within is FailedWithin in words.
+// within is FailedWithin as people write it: 24 h.
 func (c Counts) within() string {
-	if d, err := time.ParseDuration(c.FailedWithin); err == nil {
-		return components.Span(d)
-	}
-	return c.FailedWithin
+	unit := strings.TrimLeft(c.FailedWithin, "0123456789")
+	return strings.TrimSuffix(c.FailedWithin, unit) + " " + unit
 }
 
 func lastError(failures []*models.Execution) string {
