@@ -113,6 +113,9 @@ func (s *Server) admit(c *fiber.Ctx, scope access.Scope) error {
 // recognise: pages know people by their session, the API knows programs by their key, and neither takes what is the other's.
 func (s *Server) recognise(c *fiber.Ctx) (access.Principal, error) {
 	ctx := c.UserContext()
+	if signature := signatureOf(c); signature != "" && strings.HasPrefix(c.Path(), "/api/v1/webhooks/approval") {
+		return s.byApprovalSecret(c, signature)
+	}
 	if wantsJSON(c) {
 		p, err := s.Access.Authenticate(ctx, credential(c), c.IP())
 		if err == nil && marksOfAgent(c) {

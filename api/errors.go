@@ -51,7 +51,7 @@ func asFailure(err error) *failure {
 	if errors.As(err, &f) {
 		return f
 	}
-	for _, translate := range []func(error) *failure{executionFailure, nodeFailure, accessFailure, frameworkFailure} {
+	for _, translate := range []func(error) *failure{executionFailure, approvalFailure, nodeFailure, accessFailure, frameworkFailure} {
 		if f := translate(err); f != nil {
 			return f
 		}

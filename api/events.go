@@ -98,8 +98,23 @@ func hintOf(e models.Event) (topic string, h hint) {
 	if e.RunID != nil {
 		h.Run = *e.RunID
 	}
+	if e.Kind == event.KindApproval {
+		return "approval", approvalHint(e, h)
+	}
 	if status, ok := models.ParseStatus(strings.TrimPrefix(e.Kind, "execution.")); ok {
 		h.Status = string(status)
 	}
 	return "exec", h
+}
+
+// approvalHint names the request instead of its execution.
+func approvalHint(e models.Event, h hint) hint {
+	var data struct {
+		ID     string `json:"approval_id"`
+		Status string `json:"status"`
+	}
+	if e.Data != nil && json.Unmarshal([]byte(*e.Data), &data) == nil {
+		h.ID, h.Status = data.ID, data.Status
+	}
+	return h
 }

@@ -197,8 +197,14 @@ func idHeaders(c *fiber.Ctx, row *models.Execution, replayed bool) {
 func (s *Server) answerCall(c *fiber.Ctx, f execution.Finished) error {
 	row := f.Row
 	switch row.Status {
-	case models.Succeeded, models.Waiting:
-		return sendJSON(c, fiber.StatusOK, callBody(f))
+	case models.Succeeded:
+		return sendJSON(c, fiber.StatusOK, callBody(f, nil))
+	case models.Waiting:
+		d, err := s.detail(c.UserContext(), f)
+		if err != nil {
+			return err
+		}
+		return sendJSON(c, fiber.StatusOK, callBody(f, d.approval))
 	case models.Failed:
 		if text(row.ErrorCategory) == "agent_unreachable" {
 			return about(row, &failure{
@@ -206,7 +212,7 @@ func (s *Server) answerCall(c *fiber.Ctx, f execution.Finished) error {
 				category: text(row.ErrorCategory), state: string(row.Status),
 			})
 		}
-		return sendJSON(c, failedStatus(c, row), callBody(f))
+		return sendJSON(c, failedStatus(c, row), callBody(f, nil))
 	case models.Timeout:
 		return about(row, &failure{
 			status: fiber.StatusGatewayTimeout, code: "agent_timeout", title: "Agent timeout", details: text(row.ErrorMessage), category: "agent_timeout",
@@ -246,7 +252,7 @@ func failedStatus(c *fiber.Ctx, row *models.Execution) int {
 	return fiber.StatusBadGateway
 }
 
-func callBody(f execution.Finished) []byte {
+func callBody(f execution.Finished, asked *models.Approval) []byte {
 	row := f.Row
 	o := newObject(384 + len(f.Result))
 	o.text("execution_id", row.ID)
@@ -258,6 +264,7 @@ func callBody(f execution.Finished) []byte {
 		failureKeys(o, f)
 	}
 	endKeys(o, row)
+	approvalKeys(o, row, asked)
 	if row.HasWebhook {
 		o.truth("webhook_registered", true)
 	}

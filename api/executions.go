@@ -26,10 +26,20 @@ type detail struct {
 	execution.Finished
 	attempts   []models.WebhookAttempt
 	deliveries []models.WebhookDelivery
+	approval   *models.Approval // of the last round; nil when it never asked
 }
 
 func (s *Server) detail(ctx context.Context, f execution.Finished) (detail, error) {
 	d := detail{Finished: f}
+	if f.Row.Rounds > 0 {
+		rounds, err := s.Approvals.OfExecution(ctx, f.Row.ID)
+		if err != nil {
+			return d, err
+		}
+		if len(rounds) > 0 {
+			d.approval = rounds[len(rounds)-1]
+		}
+	}
 	if !f.Row.HasWebhook {
 		return d, nil
 	}
@@ -131,6 +141,7 @@ func (d detail) json(base string) []byte {
 	if row.DeadlineAt != nil {
 		o.instant("deadline_at", *row.DeadlineAt)
 	}
+	approvalKeys(o, row, d.approval)
 	o.truth("webhook_registered", row.HasWebhook)
 	if row.HasWebhook {
 		o.value("webhook_events", webhookEvents(d.attempts, d.deliveries))

@@ -10,6 +10,7 @@ import (
 	"github.com/a-h/templ"
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/models"
@@ -52,10 +53,25 @@ func seeOther(c *fiber.Ctx, to string) error { return c.Redirect(to, fiber.Statu
 
 // frame is what the frame around every page shows.
 func (s *Server) frame(c *fiber.Ctx, title, active string, crumbs ...layout.Crumb) layout.Page {
-	return layout.Page{
+	p := layout.Page{
 		Title: title, Active: active, Crumbs: crumbs, Theme: c.Cookies("theme"), Path: c.OriginalURL(), BaseURL: s.base(c),
 		Notice: s.notice(c), Version: s.Version, Seq: s.Hub.Newest(), Live: true, Now: s.Now(),
 	}
+	p.Badges = s.badges(c)
+	return p
+}
+
+// badges are the numbers beside the navigation. A page can do without them: what fails here is left out.
+func (s *Server) badges(c *fiber.Ctx) map[string]layout.Badge {
+	if !principal(c).Can(access.Read) {
+		return nil
+	}
+	counts, err := s.Approvals.Count(c.UserContext(), principal(c).Name)
+	if err != nil {
+		s.Log.Warn("cannot count the approval queue", "request_id", requestID(c), "error", err)
+		return nil
+	}
+	return map[string]layout.Badge{"approvals": {Count: counts.Pending, Urgent: counts.Overdue > 0}}
 }
 
 func (s *Server) notice(c *fiber.Ctx) string {

@@ -22,19 +22,19 @@ type Route struct {
 
 // Shared are the routes that people and programs have in common: the same handler gives a page at the root and JSON under /api/v1.
 func (s *Server) Shared() []Route {
-	return []Route{
+	return append([]Route{
 		{"GET", "/executions", access.Read, s.listExecutions},
 		{"GET", "/executions/:id", access.Read, s.showExecution},
 		{"GET", "/executions/:id/input", access.Read, s.downloadInput},
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}
+	}, s.approvalRoutes()...)
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.
 func (s *Server) Machine() []Route {
-	return []Route{
+	return append([]Route{
 		{"GET", "/overview", access.Read, s.overview},
 		{"POST", "/execute/async/:target", access.Execute, s.executeAsync},
 		{"POST", "/execute/:target", access.Execute, s.execute},
@@ -57,12 +57,12 @@ func (s *Server) Machine() []Route {
 		{"POST", "/nodes/:id/lifecycle/status", access.Agent, s.setLifecycle},
 		{"POST", "/nodes/:id/shutdown", access.Agent, s.shutdownNode},
 		{"GET", "/discovery/capabilities", access.Read, s.capabilities},
-	}
+	}, s.agentApprovalRoutes()...)
 }
 
 // Human are the routes of the pages only.
 func (s *Server) Human() []Route {
-	return []Route{
+	return append([]Route{
 		{"GET", "/", access.Read, s.overview},
 		{"GET", "/executions/rows", access.Read, s.executionRows},
 		{"GET", "/executions/fresh", access.Read, s.freshExecutions},
@@ -72,7 +72,7 @@ func (s *Server) Human() []Route {
 		{"POST", "/theme", access.Public, s.setTheme},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}
+	}, s.inboxRoutes()...)
 }
 
 // Open are the routes for machines that watch the server.
@@ -83,6 +83,7 @@ func (s *Server) Open() []Route {
 		{"GET", "/healthz", access.Public, s.ready},
 		{"GET", "/health", access.Public, s.health},
 		{"GET", "/api/v1/health", access.Public, s.health},
+		{"GET", "/api/v1/openapi.yaml", access.Public, s.openAPIFile},
 		{"GET", "/metrics", access.Public, adaptor.HTTPHandler(promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
@@ -29,6 +30,7 @@ type Options struct {
 	Executions *execution.Service
 	Nodes      *node.Service
 	Webhooks   *webhook.Service
+	Approvals  *approval.Service
 	Hub        *event.Hub
 	Access     *access.Service
 	Audit      *audit.Reader
@@ -43,6 +45,8 @@ type Options struct {
 	BodyLimit   int
 	MaxTimeout  time.Duration
 	CORSOrigins []string
+	// ApprovalSecret is what external hubs sign decisions with; empty: signed decisions are refused.
+	ApprovalSecret string
 }
 
 // Server answers requests.

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/agentfield/agentfield/api"
+	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/config"
 	"github.com/agentfield/agentfield/app/database"
@@ -25,6 +26,7 @@ import (
 	"github.com/agentfield/agentfield/app/payload"
 	"github.com/agentfield/agentfield/app/secret"
 	"github.com/agentfield/agentfield/app/webhook"
+	"github.com/agentfield/agentfield/models"
 )
 
 // App is one replica of the server.
@@ -37,6 +39,7 @@ type App struct {
 	tail       *event.Tail
 	nodes      *node.Service
 	executions *execution.Service
+	approvals  *approval.Service
 	webhooks   *webhook.Service
 	server     *api.Server
 	listener   net.Listener
@@ -107,6 +110,16 @@ func (a *App) build(ctx context.Context) error {
 		Workers: c.Workers, QueueDepth: c.QueueDepth, NodeDepth: c.NodeDepth, SyncTimeout: c.SyncTimeout, MaxTimeout: c.MaxTimeout,
 		ResultLimit: int64(c.ResultLimit), WebhookAttempts: c.WebhookMaxAttempts, MaxRedeliveries: maxRedeliveries,
 		RedeliveryBackoff: lease.Backoff{First: 50 * time.Millisecond, Max: 10 * time.Second}, Delivered: a.webhooks.Wake,
+		// Approvals are built on executions; what executions tell them comes back through these two.
+		LeftWaiting: func(ctx context.Context, tx *database.Tx, row *models.Execution, now int64) error {
+			return a.approvals.LeftWaiting(ctx, tx, row, now)
+		},
+		Told: func(ctx context.Context, n *models.Notice, answer []byte) { a.approvals.Told(ctx, n, answer) },
+	})
+	a.approvals = approval.New(approval.Options{
+		DB: a.db, Events: events, Executions: a.executions, Codec: codec, Log: a.log, PublicURL: a.publicURL,
+		DefaultExpiry: time.Duration(c.ApprovalExpiryHours) * time.Hour, OnReject: c.ApprovalOnReject, OnExpire: c.ApprovalOnExpire, Grace: c.ApprovalGrace,
+		Hold: c.ApprovalHold, CheckCallback: func(raw string) error { return webhook.CheckURL(toNodes, raw) },
 	})
 	return a.face(ctx)
 }
@@ -133,9 +146,9 @@ func (a *App) face(ctx context.Context) error {
 		return err
 	}
 	a.server = api.New(api.Options{
-		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
+		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
 		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout,
-		CORSOrigins: c.CORSOrigins,
+		CORSOrigins: c.CORSOrigins, ApprovalSecret: c.ApprovalWebhookSecret,
 	})
 	return nil
 }
@@ -158,6 +171,7 @@ func (a *App) metrics() *prometheus.Registry {
 
 func (a *App) loops() []*lease.Loop {
 	loops := append([]*lease.Loop{a.replica.Loop()}, a.executions.Loops()...)
+	loops = append(loops, a.approvals.Loops()...)
 	return append(append(loops, a.webhooks.Loops()...), a.nodes.Loops()...)
 }
 
@@ -188,6 +202,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.nodes.Start()
 	a.webhooks.Start()
 	a.executions.Start()
+	a.approvals.Start()
 	go func() { a.failed <- a.server.Serve(listener) }()
 	a.log.Info("listening on "+a.URL(), "version", Version())
 	return nil
@@ -209,6 +224,7 @@ func (a *App) Stop(ctx context.Context) error {
 	a.hub.Close()
 	err := a.server.Shutdown(ctx)
 	a.webhooks.Stop(ctx)
+	a.approvals.Stop()
 	a.executions.Stop()
 	a.nodes.Stop()
 	a.tail.Stop()
@@ -218,6 +234,17 @@ func (a *App) Stop(ctx context.Context) error {
 		return fmt.Errorf("close the connections: %w", err)
 	}
 	return nil
+}
+
+// publicURL is the address that people are sent to.
+func (a *App) publicURL() string {
+	if a.config.PublicURL != "" {
+		return a.config.PublicURL
+	}
+	if a.listener == nil {
+		return "http://" + a.config.Listen
+	}
+	return a.URL()
 }
 
 // wake is another replica's hint.

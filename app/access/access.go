@@ -156,3 +156,8 @@ func Authorise(p Principal, scope Scope) error {
 	}
 	return nil
 }
+
+// ApprovalSecret is whoever signs decisions with the shared secret of approvals: it may do that and nothing else.
+func ApprovalSecret() Principal {
+	return Principal{ID: "approval secret", Name: "approval secret", Kind: KindKey, scopes: []Scope{Approve}}
+}

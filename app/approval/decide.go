@@ -47,21 +47,27 @@ func ReadDecision(word string) (models.ApprovalStatus, bool) {
 	return "", false
 }
 
+// Outcome is what a decision led to. Repeated says that it stood already: the same word by the same person.
+type Outcome struct {
+	Approval *models.Approval
+	Repeated bool
+}
+
 // Decide records one decision. The person has been recognised, not yet authorised. Errors: *FieldError, the refusals of Allowed,
 // *DecidedError with what stands, ErrNotFound.
-func (s *Service) Decide(ctx context.Context, who Person, id string, d Decision) (*models.Approval, error) {
+func (s *Service) Decide(ctx context.Context, who Person, id string, d Decision) (Outcome, error) {
 	a, err := s.Get(ctx, id)
 	if err != nil {
-		return nil, err
+		return Outcome{}, err
 	}
 	if err := Allowed(who, a); err != nil {
-		return a, s.refused(ctx, who, a, d, err)
+		return Outcome{Approval: a}, s.refused(ctx, who, a, d, err)
 	}
 	if !a.Status.Open() {
-		return a, s.tooLate(ctx, who, a, d)
+		return Outcome{a, true}, s.tooLate(ctx, who, a, d)
 	}
 	if err := s.checkDecision(ctx, a, d); err != nil {
-		return a, err
+		return Outcome{Approval: a}, err
 	}
 	var after *models.Approval
 	err = s.DB.Tx(ctx, func(tx *database.Tx) (err error) {
@@ -70,13 +76,13 @@ func (s *Service) Decide(ctx context.Context, who Person, id string, d Decision)
 	})
 	var late *DecidedError
 	if errors.As(err, &late) {
-		return late.Approval, s.tooLate(ctx, who, late.Approval, d)
+		return Outcome{late.Approval, true}, s.tooLate(ctx, who, late.Approval, d)
 	}
 	if err != nil {
-		return nil, err
+		return Outcome{}, err
 	}
 	s.due.Wake()
-	return after, nil
+	return Outcome{Approval: after}, nil
 }
 
 // refused keeps in the audit log that somebody tried.

@@ -52,6 +52,13 @@ type Config struct {
 	WebhookBackoff      time.Duration `koanf:"webhook_backoff" help:"wait before the second attempt; it doubles with each further one"`
 	WebhookMaxBackoff   time.Duration `koanf:"webhook_max_backoff" help:"longest wait between two attempts"`
 
+	ApprovalWebhookSecret string        `koanf:"approval_webhook_secret" secret:"yes" help:"secret of signed decisions at /api/v1/webhooks/approval-response; without one they are refused"`
+	ApprovalExpiryHours   int           `koanf:"approval_default_expiry_hours" help:"hours after which a request for a decision expires when it does not say"`
+	ApprovalOnReject      string        `koanf:"approval_on_reject" help:"what a rejection does where the request does not say: resume the agent, or cancel the execution"`
+	ApprovalOnExpire      string        `koanf:"approval_on_expire" help:"what an expiry does where the request does not say: resume the agent, or cancel the execution"`
+	ApprovalGrace         time.Duration `koanf:"approval_delivery_grace" help:"time an agent has to take a decision before the execution is ended"`
+	ApprovalHold          time.Duration `koanf:"approval_hold" help:"time in which a decision made in the dashboard can be withdrawn; 0: it takes effect at once"`
+
 	HealthCheckInterval time.Duration `koanf:"health_check_interval" help:"time between two probes of an agent"`
 	HealthCheckTimeout  time.Duration `koanf:"health_check_timeout" help:"limit of one probe"`
 	HealthFailures      int           `koanf:"health_failures" env:"AGENTFIELD_HEALTH_CONSECUTIVE_FAILURES" help:"probes that fail in a row before an instance counts as inactive"`
@@ -81,6 +88,11 @@ func Default() Config {
 		WebhookMaxAttempts:  5,
 		WebhookBackoff:      5 * time.Second,
 		WebhookMaxBackoff:   5 * time.Minute,
+		ApprovalExpiryHours: 72,
+		ApprovalOnReject:    "resume",
+		ApprovalOnExpire:    "resume",
+		ApprovalGrace:       10 * time.Minute,
+		ApprovalHold:        5 * time.Second,
 		HealthCheckInterval: 10 * time.Second,
 		HealthCheckTimeout:  3 * time.Second,
 		HealthFailures:      3,

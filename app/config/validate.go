@@ -101,6 +101,7 @@ func (c Config) checkNumbers() []string {
 		{"node_concurrency", c.NodeConcurrency, 0, 1_000_000},
 		{"webhook_max_attempts", c.WebhookMaxAttempts, 1, 100},
 		{"health_failures", c.HealthFailures, 1, 1000},
+		{"approval_default_expiry_hours", c.ApprovalExpiryHours, 1, 8760},
 	} {
 		if n.value < n.least || n.value > n.top {
 			found = append(found, fmt.Sprintf("%s is %d: it can be from %d to %d", n.key, n.value, n.least, n.top))
@@ -122,6 +123,8 @@ func (c Config) checkDurations() []string {
 		{"webhook_timeout", c.WebhookTimeout, 100 * time.Millisecond, 10 * time.Minute},
 		{"webhook_backoff", c.WebhookBackoff, time.Millisecond, c.WebhookMaxBackoff},
 		{"webhook_max_backoff", c.WebhookMaxBackoff, time.Millisecond, 24 * time.Hour},
+		{"approval_delivery_grace", c.ApprovalGrace, time.Second, 24 * time.Hour},
+		{"approval_hold", c.ApprovalHold, 0, 30 * time.Second},
 		{"health_check_interval", c.HealthCheckInterval, 100 * time.Millisecond, time.Hour},
 		{"health_check_timeout", c.HealthCheckTimeout, 10 * time.Millisecond, 10 * time.Minute},
 	} {

@@ -241,6 +241,9 @@ func (s *Service) heard(events []*models.Event) {
 		if e.ExecutionID == nil {
 			continue
 		}
+		if e.Kind == event.KindApproval {
+			s.waiters.changed(*e.ExecutionID)
+		}
 		status, ok := statusOf(e.Kind)
 		if !ok {
 			continue

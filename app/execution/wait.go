@@ -318,6 +318,27 @@ func (s *Service) Wait(ctx context.Context, id string, d time.Duration) (Finishe
 	return f, nil
 }
 
+const recheck = 2 * time.Second
+
+// WaitWhile returns when something happened to an execution, at the latest after d or two seconds: look again then.
+func (s *Service) WaitWhile(ctx context.Context, id string, status models.Status, d time.Duration) error {
+	w := s.waiters.add(id)
+	defer s.waiters.remove(id, w)
+	row, err := s.Row(ctx, id)
+	if err != nil || row.Status != status {
+		return err
+	}
+	timer := time.NewTimer(min(d, recheck))
+	defer timer.Stop()
+	select {
+	case <-w.settled:
+	case <-w.changed:
+	case <-timer.C:
+	case <-s.stopping:
+	}
+	return nil
+}
+
 // withDetails adds what an agent said besides its error, which is stored apart.
 func (s *Service) withDetails(ctx context.Context, f Finished) (Finished, error) {
 	if f.Row.Status != models.Failed {
