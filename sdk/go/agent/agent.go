@@ -56,7 +56,7 @@ type Config struct {
 	// Tags of the agent, for discovery.
 	Tags []string
 	// MaxConcurrency bounds the functions that run at once; 0 is no bound. The control plane is told, so that work waits there. A
-	// function that waits for a Call does not count.
+	// function that waits for a Call or a Pause does not count.
 	MaxConcurrency int
 	// MaxInputBytes bounds the input of one execution. Default: 32 MiB.
 	MaxInputBytes int64

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/agentfield/agentfield/sdk/go/agent"
 )
@@ -43,4 +44,30 @@ func Example() {
 	if err := support.Run(ctx); err != nil {
 		slog.Error("the agent has stopped", "error", err)
 	}
+}
+
+type Refund struct {
+	Customer string  `json:"customer"`
+	Amount   float64 `json:"amount"`
+}
+
+// A function that asks people before it does what cannot be undone.
+func ExamplePause() {
+	refunds, err := agent.New(agent.Config{NodeID: "refunds"})
+	if err != nil {
+		slog.Error("the agent cannot be made", "error", err)
+		return
+	}
+	agent.Handle(refunds, "refund", func(ctx context.Context, in Refund) (string, error) {
+		decision, err := agent.Pause(ctx, agent.PauseRequest{
+			Title: "Refund " + in.Customer, Risk: "high", Next: "the money is sent at once", Payload: in, ExpiresIn: 24 * time.Hour,
+		})
+		if err != nil {
+			return "", err
+		}
+		if decision.Status != agent.Approved {
+			return "kept: " + decision.Feedback, nil
+		}
+		return "sent", nil
+	})
 }

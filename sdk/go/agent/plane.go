@@ -49,6 +49,7 @@ type planeError struct {
 	Status     int
 	Code       string
 	Message    string
+	State      string        // of the execution that a conflict is about; may be empty
 	RetryAfter time.Duration // 0 when it was not given
 }
 
@@ -128,9 +129,11 @@ func (p *plane) request(ctx context.Context, method, path string, header http.He
 }
 
 func refusal(response *http.Response, body []byte) error {
-	said := struct{ Error, Details, Message, Code json.RawMessage }{}
+	said := struct{ Error, Details, Message, Code, Status json.RawMessage }{}
 	_ = json.Unmarshal(body, &said) // a body in another form leaves the texts empty
-	e := &planeError{Status: response.StatusCode, Code: text(said.Code), Message: first(text(said.Details), text(said.Message), text(said.Error))}
+	e := &planeError{
+		Status: response.StatusCode, Code: text(said.Code), State: text(said.Status), Message: first(text(said.Details), text(said.Message), text(said.Error)),
+	}
 	if e.Message == "" {
 		e.Message = first(strings.TrimSpace(string(body[:min(len(body), 200)])), http.StatusText(e.Status))
 	}

@@ -35,6 +35,7 @@ type run struct {
 	offered bool   // the outcome is on its way over a connection
 	taken   bool   // the control plane has the outcome, or wants none
 	steps   map[[sha256.Size]byte]int
+	pauses  map[string]func() // requests for a decision by id; what to do when there is word of one
 
 	slot slot
 }
@@ -88,7 +89,13 @@ func (r *run) isTaken() bool {
 
 // step is the key under which a call made by this execution is known. It depends on what is called and how often, not on time or
 // goroutines, so that an execution that is repeated after a crash finds the children it has.
-func (r *run) step(target string, body []byte) string {
+func (r *run) step(target string, body []byte) string { return r.key(r.generation, target, body) }
+
+// question is the id of a request for a decision. It is that of every attempt: what people have decided about an execution stands, also
+// when it is tried again after a failure.
+func (r *run) question(body []byte) string { return "pause_" + r.key(0, "", body) }
+
+func (r *run) key(generation int, target string, body []byte) string {
 	call := sha256.Sum256(append([]byte(target+"\n"), body...))
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,7 +103,7 @@ func (r *run) step(target string, body []byte) string {
 		r.steps = map[[sha256.Size]byte]int{}
 	}
 	r.steps[call]++
-	key := sha256.Sum256(fmt.Appendf(nil, "%s\n%d\n%x\n%d", r.ID, r.generation, call, r.steps[call]))
+	key := sha256.Sum256(fmt.Appendf(nil, "%s\n%d\n%x\n%d", r.ID, generation, call, r.steps[call]))
 	return hex.EncodeToString(key[:16])
 }
 

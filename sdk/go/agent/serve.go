@@ -17,6 +17,7 @@ func (a *Agent) routes() http.Handler {
 	mux.HandleFunc("POST /reasoners/{name}", a.answering("reasoner"))
 	mux.HandleFunc("POST /skills/{name}", a.answering("skill"))
 	mux.HandleFunc("POST /_internal/executions/{id}/cancel", a.cancel)
+	mux.HandleFunc("POST /webhooks/approval", a.decided)
 	mux.HandleFunc("GET /health", a.health)
 	mux.HandleFunc("GET /status", a.status)
 	mux.HandleFunc("GET /metrics", a.metrics)
@@ -117,6 +118,23 @@ func (a *Agent) cancel(w http.ResponseWriter, r *http.Request) {
 	}
 	run.cancel(cause)
 	write(w, http.StatusOK, map[string]any{"cancelled": true, "execution_id": id})
+}
+
+// decided takes the word that a request of Pause is decided. What was decided is read from the control plane, not from here.
+func (a *Agent) decided(w http.ResponseWriter, r *http.Request) {
+	if !a.trusted(w, r) {
+		return
+	}
+	var word struct {
+		ExecutionID string `json:"execution_id"`
+		RequestID   string `json:"approval_request_id"`
+	}
+	if err := json.NewDecoder(io.LimitReader(r.Body, a.config.MaxInputBytes)).Decode(&word); err != nil {
+		refuse(w, http.StatusBadRequest, "the body is not JSON")
+		return
+	}
+	run := a.ledger.get(word.ExecutionID)
+	write(w, http.StatusOK, map[string]any{"status": "received", "resolved": run != nil && run.hear(word.RequestID)})
 }
 
 func (a *Agent) health(w http.ResponseWriter, _ *http.Request) {

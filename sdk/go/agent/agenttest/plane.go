@@ -1,5 +1,5 @@
 // Package agenttest is a control plane in memory, for tests of agents. It registers nodes, dispatches executions to them over HTTP and
-// takes their reports, and it can fall over in the middle. It keeps the protocol's forms and none of its durability: an execution is
+// takes their reports and their requests for decisions, and it can fall over in the middle. It keeps the protocol's forms and none of its durability: an execution is
 // dispatched when it is submitted, once, unless the test dispatches it again.
 package agenttest
 
@@ -55,6 +55,7 @@ type Plane struct {
 	execs     map[string]*Execution
 	byKey     map[string]string // Idempotency-Key → execution id
 	order     []string
+	approvals []*Approval
 	intercept func(http.ResponseWriter, *http.Request) bool
 	down      bool
 	life      context.Context // of outgoing dispatches
@@ -237,6 +238,8 @@ func (p *Plane) routes() http.Handler {
 	mux.HandleFunc("GET /api/v1/executions/{id}", p.show)
 	mux.HandleFunc("POST /api/v1/executions/{id}/status", p.report)
 	mux.HandleFunc("POST /api/v1/executions/{id}/progress", p.progress)
+	mux.HandleFunc("POST /api/v1/executions/{id}/request-approval", p.requestApproval)
+	mux.HandleFunc("GET /api/v1/executions/{id}/approval-status", p.approvalStatus)
 	mux.HandleFunc("POST /api/v1/executions/note", p.note)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
