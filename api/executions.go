@@ -144,12 +144,26 @@ func (d detail) json(base string) []byte {
 	approvalKeys(o, row, d.approval)
 	o.truth("webhook_registered", row.HasWebhook)
 	if row.HasWebhook {
+		if n := len(d.deliveries); n > 0 {
+			o.text("webhook_status", deliveryStatus(d.deliveries[n-1]))
+		}
 		o.value("webhook_events", webhookEvents(d.attempts, d.deliveries))
 	}
 	if base != "" {
 		o.text("ui_url", base+"/executions/"+row.ID)
 	}
 	return o.end()
+}
+
+// deliveryStatus is how far an announcement has come: pending, retrying, delivered or failed.
+func deliveryStatus(d models.WebhookDelivery) string {
+	switch {
+	case d.Status == webhook.Delivered || d.Status == webhook.Failed:
+		return d.Status
+	case d.LastError != nil || d.LastStatus != nil:
+		return "retrying"
+	}
+	return "pending"
 }
 
 // webhookEvent is one attempt in both shapes (wire.md B15).

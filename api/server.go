@@ -136,6 +136,9 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	}
 	f := asFailure(err)
 	if f.status >= 500 && f.code == "internal_error" {
+		if f.executionID == "" && strings.Contains(c.Path(), "/executions/") {
+			f.executionID = c.Params("id")
+		}
 		s.Log.Error("request failed", "request_id", requestID(c), "method", c.Method(), "path", c.Path(), "execution_id", f.executionID, "error", err)
 	}
 	if f.retryAfter > 0 {

@@ -457,19 +457,27 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 // while anything at or below them waits, and go on with what was left.
 
 const (
-	chainAbove = `WITH RECURSIVE chain(id) AS (SELECT CAST($1 AS TEXT)
-		UNION SELECT e.parent_id FROM executions e JOIN chain ON e.id = chain.id WHERE e.parent_id IS NOT NULL)`
-	hold = chainAbove + ` UPDATE executions SET holds = holds + 1,
+	hold = ` UPDATE executions SET holds = holds + 1,
 		deadline_left_ms = CASE WHEN holds = 0 THEN deadline_at - $2 ELSE deadline_left_ms END,
 		deadline_at = CASE WHEN holds = 0 THEN NULL ELSE deadline_at END,
 		waiting_since = CASE WHEN id = $1 THEN $2 ELSE waiting_since END
 		WHERE id IN (SELECT id FROM chain) AND finished_at IS NULL`
-	unhold = chainAbove + ` UPDATE executions SET holds = holds - 1,
+	unhold = ` UPDATE executions SET holds = holds - 1,
 		deadline_at = CASE WHEN holds = 1 AND deadline_left_ms IS NOT NULL THEN $2 + deadline_left_ms ELSE deadline_at END,
 		deadline_left_ms = CASE WHEN holds = 1 THEN NULL ELSE deadline_left_ms END,
 		waiting_since = CASE WHEN id = $1 THEN NULL ELSE waiting_since END
 		WHERE id IN (SELECT id FROM chain) AND holds > 0`
 )
+
+// chainAbove are the execution $1 and those that called it. UNION ends where forged parents go round in a circle.
+func chainAbove(tx *database.Tx) string {
+	first := "CAST($1 AS TEXT)"
+	if tx.Postgres() {
+		first += ` COLLATE "C"` // as the column: PostgreSQL wants both parts of a recursion to sort alike
+	}
+	return `WITH RECURSIVE chain(id) AS (SELECT ` + first + `
+		UNION SELECT e.parent_id FROM executions e JOIN chain ON e.id = chain.id WHERE e.parent_id IS NOT NULL)`
+}
 
 // restDeadlines follows the moves into and out of waiting.
 func (s *Service) restDeadlines(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
@@ -486,7 +494,7 @@ func (s *Service) restDeadlines(ctx context.Context, tx *database.Tx, moves []*m
 		default:
 			continue
 		}
-		if _, err := tx.Exec(ctx, statement, m.id, now); err != nil {
+		if _, err := tx.Exec(ctx, chainAbove(tx)+statement, m.id, now); err != nil {
 			return fmt.Errorf("rest the deadlines above %s: %w", m.id, err)
 		}
 		if statement == unhold && s.LeftWaiting != nil {

@@ -66,6 +66,9 @@ func (s *Service) write(ctx context.Context, tx *database.Tx, records []*record)
 		if r.ended.event != nil {
 			events = append(events, r.ended.event)
 		}
+		if r.status == Queued {
+			tx.AfterCommit(s.worker.Wake) // so that the worker learns when the next attempt is due
+		}
 	}
 	return s.Events.Append(ctx, tx, events...)
 }
