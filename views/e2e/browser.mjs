@@ -31,7 +31,7 @@ export function startBrowser() {
 export async function visitor(browser, options = {}, allow = []) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
   context.setDefaultTimeout(8000);
-  await context.tracing.start({ screenshots: true, snapshots: true });
+  await context.tracing.start({ snapshots: true });
   const errors = [];
   context.on("page", (page) => {
     page.on("pageerror", (error) => errors.push(`${page.url()}: ${error.stack}`));

@@ -20,7 +20,6 @@ type ListPage struct {
 	Active  int    // pending, queued and running, shown on the tab; 0: not shown
 	Waiting int    // the same for the tab of those that wait for a person
 	Target  string // a function that is registered, for the command of an empty server; may be empty
-	Problem string // what is wrong with a filter, in a sentence; the rest of the filter was applied
 }
 
 // Fresh says how many executions are newer than a page that is on screen.
