@@ -58,6 +58,11 @@ func (s *Server) frame(c *fiber.Ctx, title, active string, crumbs ...layout.Crum
 		Notice: s.notice(c), Version: s.Version, Seq: s.Hub.Newest(), Live: true, Now: s.Now(),
 	}
 	p.Badges = s.badges(c)
+	who := principal(c)
+	p.Admin = who.Can(access.Admin)
+	if who.Person() {
+		p.Person = who.DisplayName
+	}
 	return p
 }
 

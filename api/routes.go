@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -22,19 +23,19 @@ type Route struct {
 
 // Shared are the routes that people and programs have in common: the same handler gives a page at the root and JSON under /api/v1.
 func (s *Server) Shared() []Route {
-	return append([]Route{
+	return slices.Concat([]Route{
 		{"GET", "/executions", access.Read, s.listExecutions},
 		{"GET", "/executions/:id", access.Read, s.showExecution},
 		{"GET", "/executions/:id/input", access.Read, s.downloadInput},
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.approvalRoutes()...)
+	}, s.approvalRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.
 func (s *Server) Machine() []Route {
-	return append([]Route{
+	return slices.Concat([]Route{
 		{"GET", "/overview", access.Read, s.overview},
 		{"POST", "/execute/async/:target", access.Execute, s.executeAsync},
 		{"POST", "/execute/:target", access.Execute, s.execute},
@@ -57,12 +58,12 @@ func (s *Server) Machine() []Route {
 		{"POST", "/nodes/:id/lifecycle/status", access.Agent, s.setLifecycle},
 		{"POST", "/nodes/:id/shutdown", access.Agent, s.shutdownNode},
 		{"GET", "/discovery/capabilities", access.Read, s.capabilities},
-	}, s.agentApprovalRoutes()...)
+	}, s.agentApprovalRoutes(), s.keyAPI())
 }
 
 // Human are the routes of the pages only.
 func (s *Server) Human() []Route {
-	return append([]Route{
+	return slices.Concat([]Route{
 		{"GET", "/", access.Read, s.overview},
 		{"GET", "/executions/rows", access.Read, s.executionRows},
 		{"GET", "/executions/fresh", access.Read, s.freshExecutions},
@@ -72,7 +73,7 @@ func (s *Server) Human() []Route {
 		{"POST", "/theme", access.Public, s.setTheme},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}, s.inboxRoutes()...)
+	}, s.inboxRoutes(), s.signInRoutes(), s.keyPages())
 }
 
 // Open are the routes for machines that watch the server.

@@ -162,6 +162,9 @@ func manages(by Principal, k *models.APIKey) bool {
 
 // RevokeKey ends a key for good; at once here, within KeyCache on other replicas. A key that was revoked before stays so.
 func (s *Service) RevokeKey(ctx context.Context, by Principal, o audit.Origin, id string) (models.APIKey, error) {
+	if !possibleKey(id) {
+		return models.APIKey{}, ErrNoKey
+	}
 	var k models.APIKey
 	err := s.db.Tx(ctx, func(tx *database.Tx) error {
 		k = models.APIKey{}
@@ -212,7 +215,7 @@ func (s *Service) Authenticate(ctx context.Context, key, ip string) (Principal, 
 		}
 	}
 	id, secret, found := strings.Cut(strings.TrimPrefix(key, keyPrefix), "_")
-	if found && strings.HasPrefix(key, keyPrefix) && len(id) == secretText.EncodedLen(keyIDSize) {
+	if found && strings.HasPrefix(key, keyPrefix) && possibleKey(id) {
 		p, err := s.keyHolder(ctx, id, secret)
 		if err == nil || !errors.Is(err, ErrUnauthorized) {
 			return p, err
@@ -224,6 +227,12 @@ func (s *Service) Authenticate(ctx context.Context, key, ip string) (Principal, 
 		return Principal{}, err
 	}
 	return Principal{}, ErrUnauthorized
+}
+
+// possibleKey spares the database ids that no key has.
+func possibleKey(id string) bool {
+	_, err := secretText.DecodeString(id)
+	return err == nil && len(id) == secretText.EncodedLen(keyIDSize)
 }
 
 func (s *Service) keyHolder(ctx context.Context, id, secret string) (Principal, error) {

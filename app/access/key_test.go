@@ -37,7 +37,7 @@ func TestAKeyIsShownOnceAndDoesWhatItsScopesSay(t *testing.T) {
 		if p.ID != "key:"+id || p.KeyID != id || p.Kind != access.KindKey || p.Person() || !slices.Equal(p.Scopes(), []access.Scope{access.Read, access.Execute}) {
 			t.Errorf("%+v %v", p, p.Scopes())
 		}
-		for _, wrong := range []string{"", "x", key + "a", key[:len(key)-1], "af_" + id + "_", "af_" + id, strings.Replace(key, id, "aaaaaaaaaaaaaaaa", 1), strings.TrimPrefix(key, "af_")} {
+		for _, wrong := range []string{"", "x", key + "a", key[:len(key)-1], "af_" + id + "_", "af_" + id, strings.Replace(key, id, "aaaaaaaaaaaaaaaa", 1), strings.TrimPrefix(key, "af_"), "af_aaaaaaaaaaaaaaa\x00_x", "af_aaaaaaaaaaaaaa\xff\xff_x"} {
 			if _, err := r.Authenticate(ctx, wrong, "192.0.2.4"); !errors.Is(err, access.ErrUnauthorized) {
 				t.Errorf("%q: %v", wrong, err)
 			}
@@ -147,8 +147,10 @@ func TestARevokedKeyStopsAtOnceHereAndSoonElsewhere(t *testing.T) {
 		r.refused(err, access.ErrUnauthorized)
 		_, err = r.RevokeKey(ctx, root, from(""), id)
 		r.must(err)
-		_, err = r.RevokeKey(ctx, root, from(""), "no-such-key")
-		r.refused(err, access.ErrNoKey)
+		for _, id := range []string{"", "no-such-key", "aaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaa\x00"} {
+			_, err = r.RevokeKey(ctx, root, from(""), id)
+			r.refused(err, access.ErrNoKey)
+		}
 		if got := r.trail(); got != "user.created user.signed_in key.created key.revoked" {
 			t.Errorf("the record: %s", got)
 		}

@@ -194,6 +194,16 @@ func (r *rig) throttled(err error, want time.Duration) {
 	}
 }
 
+func TestNamesThatNoDatabaseTakesAreWrongOnes(t *testing.T) {
+	each(t, access.Options{}, func(r *rig) {
+		for _, name := range []string{"", "a\x00", "\xff", strings.Repeat("x", 100_000), "' OR 1=1 --"} {
+			r.refused(r.attempt(name, "192.0.2.8"), access.ErrWrongPassword)
+		}
+		_, err := r.SetRole(t.Context(), from(""), "a\x00", access.Viewer)
+		r.refused(err, access.ErrNoUser)
+	})
+}
+
 func TestTryingManyNamesIsLockedOutToo(t *testing.T) {
 	each(t, access.Options{}, func(r *rig) {
 		for i := range 30 {

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	ErrBadName        = errors.New("a name has 1 to 64 letters of a to z, digits, or . _ - + @, and begins with a letter or a digit")
+	ErrBadName        = errors.New("a name has 1 to 64 letters of a to z, digits, or . _ - @, and begins with a letter or a digit")
 	ErrBadDisplayName = errors.New("a displayed name is one line of at most 100 bytes")
 	ErrBadRole        = errors.New("the role must be viewer, reviewer, operator or admin")
 	ErrBadGroup       = errors.New("somebody belongs to at most 50 groups, which are named like users")
@@ -33,7 +33,7 @@ type NewUser struct {
 	Password    string
 }
 
-var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@+-]{0,63}$`)
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
 
 // FoldName is a name as it is stored and compared.
 func FoldName(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
@@ -172,7 +172,11 @@ func (s *Service) Users(ctx context.Context) ([]models.User, error) {
 
 // User is the one of a name; ErrNoUser when there is none.
 func (s *Service) User(ctx context.Context, name string) (models.User, error) {
-	rows, err := s.db.Query(ctx, userColumns+` WHERE name = $1`, FoldName(name))
+	name = FoldName(name)
+	if !namePattern.MatchString(name) {
+		return models.User{}, ErrNoUser // and PostgreSQL would refuse some of them with an error
+	}
+	rows, err := s.db.Query(ctx, userColumns+` WHERE name = $1`, name)
 	if err != nil {
 		return models.User{}, fmt.Errorf("find the user: %w", err)
 	}
@@ -263,6 +267,9 @@ func (s *Service) SetPassword(ctx context.Context, o audit.Origin, name, passwor
 
 func (s *Service) change(ctx context.Context, o audit.Origin, name string, c change) (models.User, error) {
 	name = FoldName(name)
+	if !namePattern.MatchString(name) {
+		return models.User{}, ErrNoUser
+	}
 	var u models.User
 	err := s.db.Tx(ctx, func(tx *database.Tx) error {
 		admins, err := heldAdmins(ctx, tx)

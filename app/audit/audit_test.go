@@ -1,7 +1,6 @@
 package audit_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -10,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -170,12 +170,9 @@ func TestAnchorsAreRead(t *testing.T) {
 func TestTheHashIsThatOfTheDocumentedBytes(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		add(t, db, entry(1), entry(2))
-		var out bytes.Buffer
-		if err := audit.NewReader(db).Export(t.Context(), &out, audit.NDJSON, audit.Filter{}); err != nil {
-			t.Fatal(err)
-		}
+		out := export(t, db, audit.NDJSON, audit.Filter{})
 		prev := ""
-		for line := range strings.Lines(out.String()) {
+		for line := range strings.Lines(out) {
 			var r audit.Record
 			if err := json.Unmarshal([]byte(line), &r); err != nil {
 				t.Fatal(err)
@@ -273,21 +270,53 @@ func TestCSVCannotRunInASpreadsheet(t *testing.T) {
 		e := entry(1)
 		e.Reason, e.Object = "=HYPERLINK(\"x\")", "+1"
 		add(t, db, e)
-		var out bytes.Buffer
-		if err := audit.NewReader(db).Export(t.Context(), &out, audit.CSV, audit.Filter{}); err != nil {
-			t.Fatal(err)
-		}
-		rows, err := csv.NewReader(&out).ReadAll()
+		rows, err := csv.NewReader(strings.NewReader(export(t, db, audit.CSV, audit.Filter{}))).ReadAll()
 		if err != nil || len(rows) != 2 {
 			t.Fatal(rows, err)
 		}
 		if rows[1][10] != "'=HYPERLINK(\"x\")" || rows[1][6] != "'+1" || rows[0][14] != "hash" {
 			t.Errorf("%q", rows)
 		}
-		if err := audit.NewReader(db).Export(t.Context(), &out, "xml", audit.Filter{}); !errors.Is(err, audit.ErrFormat) {
+		if _, err := audit.NewReader(db).Export(t.Context(), "xml", audit.Filter{}); !errors.Is(err, audit.ErrFormat) {
 			t.Errorf("xml: %v", err)
 		}
 	})
+}
+
+func TestAnExportIsAsLongAsTheLog(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		var entries []audit.Entry
+		for i := range 1203 {
+			e := entry(i)
+			if i%2 == 0 {
+				e.Actor = "user:bob"
+			}
+			entries = append(entries, e)
+		}
+		add(t, db, entries...)
+		if r := verify(t, db); !r.OK() || r.Entries != 1203 {
+			t.Errorf("%+v", r)
+		}
+		if n := strings.Count(export(t, db, audit.NDJSON, audit.Filter{}), "\n"); n != 1203 {
+			t.Errorf("%d lines", n)
+		}
+		if n := strings.Count(export(t, db, audit.CSV, audit.Filter{Actor: "user:bob"}), "\n"); n != 603 {
+			t.Errorf("%d lines with the head", n)
+		}
+	})
+}
+
+func export(t *testing.T, db *database.DB, format audit.Format, f audit.Filter) string {
+	t.Helper()
+	text, err := audit.NewReader(db).Export(t.Context(), format, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(all)
 }
 
 // unguarded runs a statement as somebody does who may drop the triggers.

@@ -58,50 +58,86 @@ func RecordOf(e *models.AuditEntry) Record {
 	}
 }
 
-// Export writes the entries to w, oldest first.
-func (r *Reader) Export(ctx context.Context, w io.Writer, format Format, f Filter) error {
-	switch format {
-	case NDJSON:
-		return r.Each(ctx, f, func(e *models.AuditEntry) error { return writeLine(w, e) })
-	case CSV:
-		return r.exportCSV(ctx, w, f)
+// Export returns the entries that there are now as a text, oldest first. It reads the log page by page while it is read itself, so that
+// the log may be longer than memory, and ends with an error rather than early.
+func (r *Reader) Export(ctx context.Context, format Format, f Filter) (io.Reader, error) {
+	if format != NDJSON && format != CSV {
+		return nil, ErrFormat
 	}
-	return ErrFormat
-}
-
-func writeLine(w io.Writer, e *models.AuditEntry) error {
-	// The log stores JSON text as it came; an encoder would escape < and > anew, which changes the bytes that were hashed.
-	var line bytes.Buffer
-	encoder := json.NewEncoder(&line)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(RecordOf(e)); err != nil {
-		return fmt.Errorf("write entry %d: %w", e.ID, err)
+	e := &export{ctx: ctx, log: r, filter: f, write: writeLine}
+	if err := r.db.QueryRow(ctx, head, nil, &e.end.Seq, &e.end.Hash); err != nil {
+		return nil, fmt.Errorf("find the end of the audit log: %w", err)
 	}
-	if _, err := w.Write(line.Bytes()); err != nil {
-		return fmt.Errorf("write the export: %w", err)
-	}
-	return nil
-}
-
-func (r *Reader) exportCSV(ctx context.Context, w io.Writer, f Filter) error {
-	out := csv.NewWriter(w)
-	err := out.Write([]string{
-		"id", "at", "actor", "actor_kind", "channel", "action", "object", "object_kind", "before", "after", "reason", "ip", "request_id", "prev_hash", "hash",
-	})
-	if err == nil {
-		err = r.Each(ctx, f, func(e *models.AuditEntry) error {
-			row := RecordOf(e)
-			return out.Write([]string{
-				strconv.FormatInt(row.ID, 10), row.At, cell(row.Actor), cell(row.ActorKind), cell(row.Channel), cell(row.Action), cell(row.Object),
-				cell(row.ObjectKind), e.Before, e.After, cell(row.Reason), cell(row.IP), cell(row.RequestID), row.PrevHash, row.Hash,
-			})
+	if format == CSV {
+		e.write = writeRow
+		return e, writeCells(&e.text, []string{
+			"id", "at", "actor", "actor_kind", "channel", "action", "object", "object_kind", "before", "after", "reason", "ip", "request_id", "prev_hash", "hash",
 		})
 	}
-	out.Flush()
-	if err := errors.Join(err, out.Error()); err != nil {
-		return fmt.Errorf("write the export: %w", err)
+	return e, nil
+}
+
+// export is a text that is made while it is read.
+type export struct {
+	ctx    context.Context //nolint:containedctx // a reader has no other way to be told when to stop
+	log    *Reader
+	filter Filter
+	write  func(w *bytes.Buffer, e *models.AuditEntry) error
+	last   int64 // the entry that was written last
+	end    models.AuditHead
+	done   bool
+	text   bytes.Buffer
+}
+
+func (e *export) Read(p []byte) (int, error) {
+	for e.text.Len() == 0 {
+		if e.done {
+			return 0, io.EOF
+		}
+		if err := e.fill(); err != nil {
+			return 0, err
+		}
 	}
+	return e.text.Read(p)
+}
+
+func (e *export) fill() error {
+	entries, err := e.log.next(e.ctx, e.filter, e.last, e.end.Seq)
+	if err != nil {
+		return err
+	}
+	for i := range entries {
+		if err := e.write(&e.text, &entries[i]); err != nil {
+			return fmt.Errorf("write entry %d: %w", entries[i].ID, err)
+		}
+		e.last = entries[i].ID
+	}
+	e.done = len(entries) < page
 	return nil
+}
+
+func writeLine(w *bytes.Buffer, e *models.AuditEntry) error {
+	// The log stores JSON text as it came; an encoder would escape < and > anew, which changes the bytes that were hashed.
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(RecordOf(e))
+}
+
+func writeRow(w *bytes.Buffer, e *models.AuditEntry) error {
+	r := RecordOf(e)
+	return writeCells(w, []string{
+		strconv.FormatInt(r.ID, 10), r.At, cell(r.Actor), cell(r.ActorKind), cell(r.Channel), cell(r.Action), cell(r.Object), cell(r.ObjectKind),
+		e.Before, e.After, cell(r.Reason), cell(r.IP), cell(r.RequestID), r.PrevHash, r.Hash,
+	})
+}
+
+func writeCells(w *bytes.Buffer, cells []string) error {
+	out := csv.NewWriter(w)
+	if err := out.Write(cells); err != nil {
+		return err
+	}
+	out.Flush()
+	return out.Error()
 }
 
 // cell keeps a spreadsheet from running what somebody else wrote.
