@@ -40,9 +40,8 @@ func (s *Service) Get(ctx context.Context, id string) (Finished, error) {
 
 // GetMany reads up to 1,000 executions with their results in one query. Ids that do not exist are missing in the answer.
 func (s *Service) GetMany(ctx context.Context, ids []string) (map[string]Finished, error) {
-	rows, err := s.queryIDs(ctx, `SELECT `+qualified(executionColumns, "e")+`, p.encoding, p.body, d.encoding, d.body FROM executions e
-		LEFT JOIN execution_payloads p ON p.execution_id = e.id AND p.kind = 1
-		LEFT JOIN execution_payloads d ON d.execution_id = e.id AND d.kind = 2 WHERE e.id IN (%s)`, ids)
+	rows, err := s.queryIDs(ctx, `SELECT `+qualified(executionColumns, "e")+`, p.encoding, p.body FROM executions e
+		LEFT JOIN execution_payloads p ON p.execution_id = e.id AND p.kind = CASE WHEN e.status = 'failed' THEN 2 ELSE 1 END WHERE e.id IN (%s)`, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read executions: %w", err)
 	}
@@ -66,23 +65,26 @@ type extraRows struct {
 
 func (r extraRows) Scan(dest ...any) error { return r.Rows.Scan(append(dest, r.extra...)...) }
 
+// scanFinished reads a row with its body: the result, or what a failed one said besides its error.
 func (s *Service) scanFinished(rows database.Rows) (Finished, error) {
-	var encoding, detailEncoding *int16
-	var result, details []byte
-	e, err := scanExecution(extraRows{rows, []any{&encoding, &result, &detailEncoding, &details}})
+	var encoding *int16
+	var stored []byte
+	e, err := scanExecution(extraRows{rows, []any{&encoding, &stored}})
 	if err != nil {
 		return Finished{}, fmt.Errorf("read an execution: %w", err)
 	}
 	f := Finished{Row: e}
-	if encoding != nil {
-		if f.Result, err = s.Codec.Decode(*encoding, result); err != nil {
-			return f, fmt.Errorf("read the result of %s: %w", e.ID, err)
-		}
+	if encoding == nil {
+		return f, nil
 	}
-	if detailEncoding != nil {
-		if f.Details, err = s.Codec.Decode(*detailEncoding, details); err != nil {
-			return f, fmt.Errorf("read the error details of %s: %w", e.ID, err)
-		}
+	body, err := s.Codec.Decode(*encoding, stored)
+	if err != nil {
+		return f, fmt.Errorf("read the outcome of %s: %w", e.ID, err)
+	}
+	if e.Status == models.Failed {
+		f.Details = body
+	} else {
+		f.Result = body
 	}
 	return f, nil
 }
