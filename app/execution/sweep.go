@@ -134,9 +134,13 @@ func (s *Service) NodeAvailable(ctx context.Context, node string) error {
 }
 
 func (s *Service) moveQueue(ctx context.Context, node string, from, to models.Status) error {
+	waits := ""
+	if to == models.Pending {
+		waits = " AND mode = 'async'" // a sync call does not wait for an instance: it is tried, and fails (ruling C6)
+	}
 	for {
 		// The literal status lets the partial index serve the query.
-		rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = '`+string(from)+`' AND `+active+`
+		rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = '`+string(from)+`' AND `+active+waits+`
 			AND node_id = $1 ORDER BY created_at, id LIMIT $2`, node, sweepPage)
 		if err != nil {
 			return fmt.Errorf("read the queue of %s: %w", node, err)
