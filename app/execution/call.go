@@ -208,7 +208,7 @@ func refusal(status int, answer []byte) result {
 	if status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests {
 		f.class = onClientError
 	}
-	f.message = fmt.Sprintf("agent error (%d): %s", status, cut(clean(answer), 1024))
+	f.message = fmt.Sprintf("agent error (%d): %s", status, cut(clean(string(answer)), 1024))
 	var details []byte
 	if json.Valid(answer) {
 		details = bytes.TrimSpace(answer)
@@ -228,15 +228,15 @@ func errorText(answer []byte) string {
 	for _, key := range []string{"error", "error_message", "detail", "message"} {
 		var text string
 		if json.Unmarshal(body[key], &text) == nil && text != "" {
-			return clean([]byte(text))
+			return clean(text)
 		}
 	}
 	return ""
 }
 
 // clean makes foreign text fit for both databases and for a page: valid UTF-8 without NUL.
-func clean(text []byte) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(string(text), "\uFFFD"), "\x00", "")
+func clean(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
 }
 
 // request carries the input and the headers of wire.md 4.1.

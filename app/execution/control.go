@@ -27,7 +27,7 @@ func (s *Service) Cancel(ctx context.Context, id, reason string) (Cancelled, err
 			return Cancelled{}, &StateError{ID: id, Status: row.Status, Wanted: string(models.Cancelled)}
 		}
 		m := &move{
-			id: id, from: []models.Status{row.Status}, to: models.Cancelled, reason: reason, attempt: row.Attempt,
+			id: id, from: []models.Status{row.Status}, to: models.Cancelled, reason: clean(reason), attempt: row.Attempt,
 			instance: s.inFlight.instance(id), notify: row.Attempt > 0 && row.Status != models.Queued && row.Status != models.Pending,
 		}
 		ours, err := s.transition(ctx, m)

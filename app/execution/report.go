@@ -33,6 +33,7 @@ func (s *Service) Report(ctx context.Context, id string, r Report) (Finished, er
 	if err != nil {
 		return Finished{}, err
 	}
+	r.Reason, r.Error, r.Message = clean(r.Reason), clean(r.Error), clean(r.Message)
 	row, err := s.Row(ctx, id)
 	if err != nil {
 		return Finished{}, err
@@ -84,7 +85,7 @@ func (s *Service) Report(ctx context.Context, id string, r Report) (Finished, er
 func (s *Service) reported(row *models.Execution, r Report, attempt int) (*move, error) {
 	m := &move{id: row.ID, from: []models.Status{row.Status}, to: r.Status, attempt: attempt, reason: r.Reason, data: map[string]any{"source": "report"}}
 	// An attempt that was put back after a crash of ours may still end by itself: its report is as good as an answer.
-	if row.Status == models.Queued && row.Attempt > 0 && r.Status.Terminal() {
+	if (row.Status == models.Queued || row.Status == models.Pending) && row.Attempt > 0 && r.Status.Terminal() {
 		return m.viaRunning(s, row, r)
 	}
 	if !row.Status.CanBecome(r.Status) || r.Status == models.Queued || r.Status == models.Pending || r.Status == models.Paused {
@@ -123,7 +124,7 @@ func (s *Service) fill(m *move, row *models.Execution, r Report) error {
 
 // fillFailure ends the execution, or puts it back for another attempt if its policy says so.
 func (s *Service) fillFailure(m *move, row *models.Execution, r Report) error {
-	m.failure = &failure{code: "agent_error", category: "agent_error", message: cut(clean([]byte(orElse(r.Error, orElse(r.Reason, "the agent reported a failure")))), 4096), class: onError}
+	m.failure = &failure{code: "agent_error", category: "agent_error", message: cut(orElse(r.Error, orElse(r.Reason, "the agent reported a failure")), 4096), class: onError}
 	m.failures = 1
 	policy := parsePolicy(row.RetryPolicy)
 	if row.Status == models.Running && policy.retries(onError, row.Failures+1) {
@@ -168,7 +169,7 @@ func (s *Service) Progress(ctx context.Context, id, token string, fraction *floa
 	if _, err := s.attemptOf(id, token); err != nil {
 		return nil, err
 	}
-	ours, err := s.setProgress(ctx, id, fraction, message, partial)
+	ours, err := s.setProgress(ctx, id, fraction, clean(message), partial)
 	if err != nil {
 		return nil, err
 	}
