@@ -117,10 +117,13 @@ func TestTheCallOfALostTermIsHungUpAndRepeated(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		calls := make(chan *http.Request, 10)
 		answer := make(chan struct{})
-		r := build(t, db, settings{agent: holding(calls, answer), ttl: 400 * time.Millisecond})
+		r := build(t, db, settings{agent: holding(calls, answer)})
 		id := r.submit(t, call(`{"a":1}`))
 		first := soon(t, calls)
-		change(t, db, "UPDATE replicas SET expires_at = 0")
+		r.loseLease(t)
+		if err := r.Reap(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		second := soon(t, calls)
 		select {
 		case <-first.Context().Done():
@@ -176,15 +179,24 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 // its lease never passes on by itself.
 func TestWorkThatIsOursAndThatNobodyDoesIsFound(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
-		r := build(t, db, settings{ttl: 400 * time.Millisecond})
+		r := build(t, db, settings{still: true})
 		id := r.submit(t, call(`{}`)) // pending: the node is not there yet
 		change(t, db, "UPDATE executions SET status = 'running', attempt = 1, lease_owner = $1 WHERE id = $2", r.replica.ID(), id)
-		r.nodes.set(serve(t, echo))
-		f := r.finish(t, id)
-		wantStatus(t, f.Row, models.Succeeded)
-		if f.Row.Failures != 0 {
-			t.Errorf("failures %d", f.Row.Failures)
+		held := call(`{}`)
+		r.nodes.set("http://127.0.0.1:1")
+		r.submit(t, held)
+		r.take(t, 1)
+		for _, want := range []models.Status{models.Running, models.Queued} { // a claim is committed a moment before it is known
+			if err := r.Reap(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			wantStatus(t, r.row(t, id), want)
 		}
+		row := r.row(t, id)
+		if row.Failures != 0 || row.Redeliveries != 1 {
+			t.Errorf("failures %d, redeliveries %d", row.Failures, row.Redeliveries)
+		}
+		wantStatus(t, r.row(t, held.ID), models.Running)
 	})
 }
 

@@ -147,6 +147,12 @@ func build(t *testing.T, db *database.DB, with settings) *rig {
 	if with.agent != nil {
 		n.set(serve(t, with.agent))
 	}
+	for _, url := range n.urls {
+		change(t, db, `INSERT INTO nodes (id, team_id, group_id, version, deployment, registration, registered_at, updated_at)
+			VALUES ('n', '', '', '', 'long_running', '', 0, 0) ON CONFLICT DO NOTHING`)
+		change(t, db, `INSERT INTO instances (id, node_id, base_url, version, lifecycle, health, heartbeats, registered_at, heartbeat_at)
+			VALUES ($1, 'n', $1, '', 'ready', 'active', true, 0, 0) ON CONFLICT DO NOTHING`, url)
+	}
 	hub := event.NewHub()
 	published := hub
 	if with.deaf {
