@@ -28,12 +28,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the default comes back, so that a second one ends the program at once.
 	context.AfterFunc(ctx, stop)
-	p := program{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
+	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
 // program is what a verb may use of the outside world.
 type program struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
 }
@@ -72,7 +73,7 @@ func (p program) root() *cobra.Command {
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	config.AddFlags(root.Flags())
-	root.AddCommand(p.server(), p.demo(), p.migrate(), p.health(), p.config(), p.version())
+	root.AddCommand(p.server(), p.demo(), p.migrate(), p.health(), p.config(), p.token(), p.user(), p.audit(), p.version())
 	for _, c := range root.Commands() {
 		noArguments(c)
 	}
@@ -89,16 +90,19 @@ func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// noArguments makes a stray word a usage error: no verb so far takes one.
+// noArguments makes a stray word a usage error, except for verbs that say what they take.
 func noArguments(c *cobra.Command) {
+	for _, child := range c.Commands() {
+		noArguments(child)
+	}
+	if c.Args != nil {
+		return
+	}
 	c.Args = func(c *cobra.Command, args []string) error {
 		if err := cobra.NoArgs(c, args); err != nil {
 			return usageError{err}
 		}
 		return nil
-	}
-	for _, child := range c.Commands() {
-		noArguments(child)
 	}
 }
 
