@@ -37,7 +37,7 @@ export async function visitor(browser, options = {}, allow = []) {
     page.on("pageerror", (error) => errors.push(`${page.url()}: ${error.stack}`));
     page.on("console", (message) => {
       if (message.type() === "error" && !allow.some((pattern) => pattern.test(message.text()))) {
-        errors.push(`${page.url()}: ${message.text()}`);
+        errors.push(`${page.url()}: ${message.text()} ${message.location().url}`);
       }
     });
     page.on("response", (response) => {
