@@ -94,13 +94,18 @@ test/e2e: $(NODE_MODULES) build
 
 ## conformance: the table of all requirements; against a server of your own with CONFORMANCE_URL=http://…
 .PHONY: conformance
-conformance:
+conformance: build
 	@$(if $(CONFORMANCE_URL),,$(PG)) go run ./cmd/prove conformance
 
 ## crash: kill the server again and again under load and count what was lost; takes minutes
 .PHONY: crash
 crash: build
 	@PG_FSYNC=on $(PG) go run ./cmd/prove crash
+
+## burst: 5,000 submissions at once to a slow agent with a short queue: what is refused, and how fast
+.PHONY: burst
+burst: build
+	@$(PG) go run ./cmd/prove burst
 
 ## bench: measure this machine, beside the yardstick; takes minutes
 .PHONY: bench
