@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/agentfield/agentfield/app/database"
@@ -46,6 +48,7 @@ type submission struct {
 	key      *models.IdempotencyKey
 	watch    []string // queues that may be full: count them before inserting
 
+	fresh   bool   // nobody has used its key
 	replay  string // id of the execution that has the idempotency key already
 	refused error
 }
@@ -184,23 +187,12 @@ func (s *Service) insert(ctx context.Context, tx *database.Tx, items []*submissi
 	if err := s.admit(ctx, tx, items); err != nil {
 		return err
 	}
-	accepted := make([]*submission, 0, len(items))
-	for _, it := range items {
-		it.replay = ""
-		if it.refused != nil {
-			continue
-		}
-		fresh, err := takeKey(ctx, tx, it)
-		if err != nil {
-			return err
-		}
-		if !fresh {
-			continue
-		}
-		if err := nameRun(ctx, tx, it); err != nil {
-			return err
-		}
-		accepted = append(accepted, it)
+	accepted, err := takeKeys(ctx, tx, items)
+	if err != nil {
+		return err
+	}
+	if err := nameRuns(ctx, tx, accepted); err != nil {
+		return err
 	}
 	if len(accepted) == 0 {
 		return nil
@@ -234,6 +226,34 @@ func (s *Service) admit(ctx context.Context, tx *database.Tx, items []*submissio
 	return nil
 }
 
+func (it *submission) ordinal() string {
+	if it.key == nil {
+		return ""
+	}
+	return it.key.Scope + "\x00" + it.key.Key
+}
+
+// takeKeys claims the idempotency keys of a batch and returns what is new. Keys are taken in their own order, and before any name of a
+// run: two batches that wait for each other's rows would be a deadlock.
+func takeKeys(ctx context.Context, tx *database.Tx, items []*submission) (fresh []*submission, err error) {
+	order := slices.Clone(items)
+	slices.SortStableFunc(order, func(a, b *submission) int { return strings.Compare(a.ordinal(), b.ordinal()) })
+	for _, it := range order {
+		it.replay, it.fresh = "", false
+		if it.refused == nil {
+			if it.fresh, err = takeKey(ctx, tx, it); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, it := range items {
+		if it.fresh {
+			fresh = append(fresh, it)
+		}
+	}
+	return fresh, nil
+}
+
 // takeKey claims the idempotency key. It reports false when another request has it.
 func takeKey(ctx context.Context, tx *database.Tx, it *submission) (bool, error) {
 	k := it.key
@@ -262,6 +282,18 @@ func takeKey(ctx context.Context, tx *database.Tx, it *submission) (bool, error)
 		it.replay = id
 	}
 	return false, nil
+}
+
+// nameRuns names the new runs of a batch, in the order of their names.
+func nameRuns(ctx context.Context, tx *database.Tx, items []*submission) error {
+	order := slices.Clone(items)
+	slices.SortStableFunc(order, func(a, b *submission) int { return strings.Compare(a.workflow, b.workflow) })
+	for _, it := range order {
+		if err := nameRun(ctx, tx, it); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nameRun stores the caller's name of a new run, or takes the run id that somebody else has given that name meanwhile.
