@@ -1,3 +1,4 @@
+// Package errorpage is what a person sees instead of a page that cannot be shown.
 package errorpage
 
 import (

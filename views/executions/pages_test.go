@@ -39,7 +39,7 @@ func some(n int) []*models.Execution {
 	for i := range rows {
 		rows[i] = &models.Execution{
 			ID: fmt.Sprintf("exec_%026d", n-i), RunID: fmt.Sprintf("run_%026d", i), NodeID: "support-agent", Function: "triage_ticket",
-			Status: models.Succeeded, CreatedAt: acceptedAt, StartedAt: ms(acceptedAt), FinishedAt: ms(acceptedAt + 743), Mode: "async",
+			Status: models.Succeeded, CreatedAt: acceptedAt, StartedAt: new(acceptedAt), FinishedAt: new(acceptedAt + 743), Mode: "async",
 		}
 	}
 	return rows
@@ -117,13 +117,13 @@ func TestFiftyRowsStayWithinTheBudget(t *testing.T) {
 func TestWhatAgentsSayIsOnlyText(t *testing.T) {
 	e := some(1)[0]
 	evil := `<img src=x onerror=alert(1)>`
-	e.Status, e.ErrorMessage, e.ProgressNote = models.Failed, text(evil), text(evil)
+	e.Status, e.ErrorMessage, e.ProgressNote = models.Failed, new(evil), new(evil)
 	note := `{"message":"<script>alert(2)</script>","tags":["<b>"]}`
 	page := render(t, executions.Show(executions.ShowPage{
 		Frame: frame(), Execution: e, Input: []byte(`{"a":"<script>alert(3)</script>"}`), Details: []byte(evil),
 		History:    []models.Event{{ID: 1, Kind: "execution.note", At: acceptedAt, Data: &note}},
 		Deliveries: []models.WebhookDelivery{{ID: "wh_1", URL: "javascript:alert(4)"}},
-		Attempts:   []models.WebhookAttempt{{ID: "a", DeliveryID: "wh_1", Error: text(evil), ResponseBody: text(evil)}},
+		Attempts:   []models.WebhookAttempt{{ID: "a", DeliveryID: "wh_1", Error: new(evil), ResponseBody: new(evil)}},
 	}))
 	mustNot(t, page, "<img", "<script>", "<b></", `href="javascript`)
 	must(t, page, "&lt;img src=x", "&lt;script&gt;alert(3)")
@@ -149,14 +149,14 @@ func TestLargePayloadsAreCutAndExactNumbersKept(t *testing.T) {
 
 func TestCurlOfAnExecutionKeepsItsInput(t *testing.T) {
 	e := some(1)[0]
-	e.SessionID = text("s'1")
+	e.SessionID = new("s'1")
 	page := render(t, executions.Show(executions.ShowPage{Frame: frame(), Execution: e, Input: []byte(`{"name":"O'Hara"}`)}))
 	must(t, page, `-H &#39;X-Session-ID: s&#39;\&#39;&#39;1&#39;`, `-d &#39;{&#34;input&#34;: {&#34;name&#34;:&#34;O&#39;\&#39;&#39;Hara&#34;}}&#39;`)
 }
 
 func TestTimeSpentFollowsTheEventLog(t *testing.T) {
 	e := some(1)[0]
-	e.FinishedAt = ms(acceptedAt + 10_000)
+	e.FinishedAt = new(acceptedAt + 10_000)
 	event := func(kind string, at int64) models.Event { return models.Event{Kind: kind, At: acceptedAt + at} }
 	page := render(t, executions.Show(executions.ShowPage{Frame: frame(), Execution: e, History: []models.Event{
 		event("execution.queued", 0), event("execution.running", 1000), event("execution.attempt_failed", 2000), event("execution.running", 4000),

@@ -19,72 +19,81 @@ func TestReasonIsOneSentenceOfWhatTheServerKnows(t *testing.T) {
 		advice bool
 	}{
 		"pending": {
-			func(e *models.Execution) { e.Status = models.Pending }, executions.Facts{},
+			func(e *models.Execution) { e.Status = models.Pending },
+			executions.Facts{},
 			"Pending for 42 s: no healthy instance of scorer.", true,
 		},
 		"at the cap": {
-			func(e *models.Execution) { e.Status = models.Queued }, executions.Facts{Ahead: 6, Running: 10, Cap: 10},
+			func(e *models.Execution) { e.Status = models.Queued },
+			executions.Facts{Ahead: 6, Running: 10, Cap: 10},
 			"Queued for 42 s: scorer is at its limit (10 of 10); 6 ahead of it.", false,
 		},
 		"next": {
-			func(e *models.Execution) { e.Status = models.Queued }, executions.Facts{Running: 3, Cap: 10},
+			func(e *models.Execution) { e.Status = models.Queued },
+			executions.Facts{Running: 3, Cap: 10},
 			"Queued for 42 s: waiting for a free worker; it is next.", false,
 		},
 		"nothing known of the queue": {
-			func(e *models.Execution) { e.Status = models.Queued }, executions.Facts{Ahead: -1},
+			func(e *models.Execution) { e.Status = models.Queued },
+			executions.Facts{Ahead: -1},
 			"Queued for 42 s: waiting for a free worker.", false,
 		},
 		"between attempts": {
 			func(e *models.Execution) {
-				e.Status, e.AvailableAt, e.StatusReason = models.Queued, acceptedAt+46_000, text("attempt 1 failed: overloaded")
+				e.Status, e.AvailableAt, e.StatusReason = models.Queued, acceptedAt+46_000, new("attempt 1 failed: overloaded")
 			},
 			executions.Facts{},
 			"Queued again, next attempt in 4 s: attempt 1 failed: overloaded.", false,
 		},
 		"running": {
 			func(e *models.Execution) {
-				e.Status, e.StartedAt, e.LeaseOwner, e.Attempt = models.Running, ms(acceptedAt+2000), text("r"), 1
+				e.Status, e.StartedAt, e.LeaseOwner, e.Attempt = models.Running, new(acceptedAt+2000), new("r"), 1
 			},
-			executions.Facts{LastSign: ms(acceptedAt + 34_000)},
+			executions.Facts{LastSign: new(acceptedAt + 34_000)},
 			"Running for 40 s, last sign of life 8 s ago.", false,
 		},
 		"on its own, with a limit": {
 			func(e *models.Execution) {
-				e.Status, e.StartedAt, e.InstanceID, e.Attempt, e.MaxAttempts = models.Running, ms(acceptedAt+2000), text("i"), 2, 3
-				e.DeadlineAt = ms(acceptedAt + 102_000)
+				e.Status, e.StartedAt, e.InstanceID, e.Attempt, e.MaxAttempts = models.Running, new(acceptedAt+2000), new("i"), 2, 3
+				e.DeadlineAt = new(acceptedAt + 102_000)
 			},
 			executions.Facts{},
 			"Running for 40 s; the agent works on its own and will report, attempt 2 of 3; its limit ends it in 1 min.", false,
 		},
 		"succeeded late": {
 			func(e *models.Execution) {
-				e.Status, e.StartedAt, e.FinishedAt, e.Attempt = models.Succeeded, ms(acceptedAt+3000), ms(acceptedAt+4200), 2
+				e.Status, e.StartedAt, e.FinishedAt, e.Attempt = models.Succeeded, new(acceptedAt+3000), new(acceptedAt+4200), 2
 			},
-			executions.Facts{}, "Succeeded in 1.2 s at attempt 2 after 3.0 s in the queue.", false,
+			executions.Facts{},
+			"Succeeded in 1.2 s at attempt 2 after 3.0 s in the queue.", false,
 		},
 		"the agent refused": {
 			func(e *models.Execution) {
-				e.Status, e.ErrorCategory, e.ErrorStatus = models.Failed, text("agent_error"), number(422)
-				e.ErrorMessage = text("agent error (422): ticket_id is missing\nand more")
+				e.Status, e.ErrorCategory, e.ErrorStatus = models.Failed, new("agent_error"), new(422)
+				e.ErrorMessage = new("agent error (422): ticket_id is missing\nand more")
 			},
-			executions.Facts{}, "Failed: scorer.score answered 422: ticket_id is missing.", true,
+			executions.Facts{},
+			"Failed: scorer.score answered 422: ticket_id is missing.", true,
 		},
 		"nobody there": {
 			func(e *models.Execution) {
-				e.Status, e.ErrorCategory, e.Attempt = models.Failed, text("agent_unreachable"), 3
-				e.ErrorMessage = text("no instance of scorer can be reached: connection refused")
+				e.Status, e.ErrorCategory, e.Attempt = models.Failed, new("agent_unreachable"), 3
+				e.ErrorMessage = new("no instance of scorer can be reached: connection refused")
 			},
-			executions.Facts{}, "Failed after 3 attempts: no instance of scorer can be reached: connection refused.", true,
+			executions.Facts{},
+			"Failed after 3 attempts: no instance of scorer can be reached: connection refused.", true,
 		},
 		"synchronous limit": {
 			func(e *models.Execution) {
-				e.Status, e.Mode, e.TimeoutMs, e.StartedAt = models.Timeout, "sync", ms(90_000), ms(acceptedAt)
+				e.Status, e.Mode, e.TimeoutMs, e.StartedAt = models.Timeout, "sync", new(int64(90_000)), new(acceptedAt)
 			},
-			executions.Facts{}, "Timed out after its limit of 1 min 30 s.", true,
+			executions.Facts{},
+			"Timed out after its limit of 1 min 30 s.", true,
 		},
 		"cancelled": {
-			func(e *models.Execution) { e.Status, e.StatusReason = models.Cancelled, text("no longer needed") },
-			executions.Facts{}, "Cancelled: no longer needed.", false,
+			func(e *models.Execution) { e.Status, e.StatusReason = models.Cancelled, new("no longer needed") },
+			executions.Facts{},
+			"Cancelled: no longer needed.", false,
 		},
 		"cancelled without a word": {
 			func(e *models.Execution) { e.Status = models.Cancelled }, executions.Facts{}, "Cancelled.", false,
@@ -113,7 +122,3 @@ func TestEveryStatusHasAReason(t *testing.T) {
 		}
 	}
 }
-
-func text(s string) *string { return &s }
-func ms(n int64) *int64     { return &n }
-func number(n int) *int     { return &n }
