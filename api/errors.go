@@ -30,7 +30,7 @@ type failure struct {
 	executionID string
 	runID       string
 	state       string // status of the execution, where it matters
-	body        []byte // a complete body of its own instead of the above
+	body        []byte // a JSON object of its own instead of the above; the request id is added
 }
 
 func (f *failure) Error() string { return f.title + ": " + f.details }
@@ -178,7 +178,9 @@ func sentence(err, sentinel error) string {
 // json is the documented body (ruling C3, wire.md B30): error, details, code, message, and the ids that lead on.
 func (f *failure) json(requestID string, problem bool, path string) []byte {
 	if f.body != nil {
-		return f.body
+		whole := &object{b: f.body[:len(f.body)-1]}
+		whole.text("request_id", requestID)
+		return whole.end()
 	}
 	o := newObject(256)
 	o.text("error", f.title)

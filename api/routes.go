@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 )
@@ -121,8 +122,11 @@ func possible(path string) fiber.Handler {
 		if opaque("id", c.Params("id")) == nil {
 			return c.Next()
 		}
-		if strings.HasPrefix(path, "/nodes/") {
+		switch {
+		case strings.HasPrefix(path, "/nodes/"):
 			return nodeNotFound(node.ErrUnknownNode)
+		case strings.HasPrefix(path, "/approvals/"):
+			return approval.ErrNotFound
 		}
 		return execution.ErrNotFound
 	}
