@@ -48,7 +48,7 @@ func writeStream(w *bufio.Writer, follow *event.Stream) {
 		case <-follow.Done():
 			return
 		case <-beat.C:
-			_, _ = w.WriteString(": beat\n\n")
+			_, _ = w.WriteString("event: beat\ndata: {}\n\n") // an event, since scripts do not see comments
 		case <-follow.Ready():
 			pause := time.NewTimer(gather)
 			select {

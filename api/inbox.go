@@ -366,6 +366,11 @@ func (s *Server) approvalRows(c *fiber.Ctx) error {
 	return page(c, fiber.StatusOK, approvals.Rows(p.Rows, shown, p.Me, s.Now()))
 }
 
+// approvalBadge is the number beside the entry of the navigation.
+func (s *Server) approvalBadge(c *fiber.Ctx) error {
+	return page(c, fiber.StatusOK, layout.BadgeMark("approvals", s.badges(c)["approvals"], true))
+}
+
 // freshApprovals counts what has come since a queue was shown.
 func (s *Server) freshApprovals(c *fiber.Ctx) error {
 	shown, f, err := queueFilter(c)
@@ -757,6 +762,7 @@ func (s *Server) agentApprovalRoutes() []Route {
 func (s *Server) inboxRoutes() []Route {
 	return []Route{
 		{"GET", "/approvals/rows", access.Read, s.approvalRows},
+		{"GET", "/approvals/badge", access.Read, s.approvalBadge},
 		{"GET", "/approvals/fresh", access.Read, s.freshApprovals},
 		{"GET", "/approvals/bulk", access.Approve, s.bulkForm},
 		{"POST", "/approvals/bulk", access.Approve, s.decideTogether},

@@ -27,12 +27,21 @@ const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 's
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // asPage sets what holds for every answer to a browser.
-func asPage(c *fiber.Ctx) error {
+func (s *Server) asPage(c *fiber.Ctx) error {
+	c.Locals(localSeq, s.Hub.Newest()) // before anything is read: what changes in between is told again
 	c.Set(fiber.HeaderContentSecurityPolicy, csp)
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set("Cross-Origin-Opener-Policy", "same-origin")
 	c.Set(fiber.HeaderReferrerPolicy, "same-origin")
 	return c.Next()
+}
+
+const localSeq = "seq"
+
+// seq is the newest event that a page is sure to know.
+func seq(c *fiber.Ctx) int64 {
+	n, _ := c.Locals(localSeq).(int64)
+	return n
 }
 
 // page renders a whole page, or of it the fragment that htmx asked for by the id of its target.
@@ -55,7 +64,7 @@ func seeOther(c *fiber.Ctx, to string) error { return c.Redirect(to, fiber.Statu
 func (s *Server) frame(c *fiber.Ctx, title, active string, crumbs ...layout.Crumb) layout.Page {
 	p := layout.Page{
 		Title: title, Active: active, Crumbs: crumbs, Theme: c.Cookies("theme"), Path: c.OriginalURL(), BaseURL: s.base(c),
-		Notice: s.notice(c), Version: s.Version, Seq: s.Hub.Newest(), Live: true, Now: s.Now(),
+		Notice: s.notice(c), Version: s.Version, Seq: seq(c), Live: true, Now: s.Now(),
 	}
 	p.Badges = s.badges(c)
 	who := principal(c)

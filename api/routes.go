@@ -96,7 +96,7 @@ func (s *Server) mount() {
 	s.add(v1, s.Machine())
 	s.add(v1, s.Shared())
 	s.app.Use("/api", asJSON, notFound)
-	pages := s.app.Group("/", asPage)
+	pages := s.app.Group("/", s.asPage)
 	s.add(pages, s.Human())
 	s.add(pages, s.Shared())
 	s.app.Use(notFound)

@@ -62,7 +62,7 @@ func (p Page) needs() []need {
 	c := p.Counts
 	var all []need
 	if c.Waiting > 0 {
-		all = append(all, need{"st-wait", "waiting", c.Waiting, "waiting for a decision", "The agents go on when somebody decides.", list(models.Waiting)})
+		all = append(all, need{"st-wait", "waiting", c.Waiting, "waiting for a decision", "The agents go on when somebody decides.", "/approvals"})
 	}
 	if c.Pending > 0 {
 		all = append(all, need{
