@@ -1,5 +1,6 @@
 // What runs on every page. Pages are complete without it: this file makes them live, quicker and easier to drive by keyboard.
 import { Idiomorph } from "idiomorph/htmx"; // from "idiomorph" it would be another copy, and its settings without effect
+import { startApprovals } from "./approvals";
 import { startCopying } from "./copy";
 import { startKeys } from "./keys";
 import { startList } from "./list";
@@ -28,4 +29,5 @@ startCopying();
 startTheme();
 startKeys();
 startList();
+startApprovals();
 startLive();

@@ -1,4 +1,5 @@
 // The keyboard. One table says which keys there are, what they do and how the sheet explains them, so the three never disagree.
+import { approvalKeys, step } from "./approvals";
 import { copy } from "./copy";
 import { idOf, moveRow } from "./list";
 import { togglePause } from "./live";
@@ -23,6 +24,7 @@ const groups: { name: string; keys: Key[] }[] = [
       { press: "/", does: "Go to the filter, or to the search box", run: focusFilter },
       { press: "g o", does: "Overview", run: () => location.assign("/") },
       { press: "g e", does: "Executions", run: () => location.assign("/executions") },
+      { press: "g a", does: "Approvals", run: () => location.assign("/approvals") },
       { press: ".", does: "Pause or resume live updates", run: togglePause },
       { press: "t", does: "Local time or UTC", run: () => toast(`Times are in ${toggleZone()}`) },
       { press: "y", does: "Copy the link of this page", run: () => void copied("Link copied", location.href) },
@@ -33,14 +35,15 @@ const groups: { name: string; keys: Key[] }[] = [
   {
     name: "Lists",
     keys: [
-      { press: "j", does: "Next row", run: () => moveRow(1) },
-      { press: "k", does: "Previous row", run: () => moveRow(-1) },
+      { press: "j", does: "Next row", run: () => void (step(1) || moveRow(1)) },
+      { press: "k", does: "Previous row", run: () => void (step(-1) || moveRow(-1)) },
       { press: "g g", does: "First row", run: () => moveRow(-Infinity) },
       { press: "G", does: "Last row", run: () => moveRow(Infinity) },
       { press: "Enter", also: "o", does: "Open the row", run: openRow },
       { press: "n", does: "Show new rows", run: () => document.querySelector<HTMLElement>("#fresh a")?.click() },
     ],
   },
+  { name: "Approvals", keys: approvalKeys },
 ];
 
 const table = new Map(

@@ -136,7 +136,7 @@ func words(before, after string) (was, is []piece) {
 		return []piece{{before, true}}, []piece{{after, true}}
 	}
 	common := longestCommon(a, b)
-	if len(common)*3 < min(len(a), len(b)) || len(a) < 3 || len(b) < 3 {
+	if len(common)*3 < min(len(a), len(b)) || len(a) < 6 || len(b) < 6 {
 		return []piece{{before, true}}, []piece{{after, true}}
 	}
 	var inA, inB []int
@@ -169,6 +169,9 @@ func split(s string) []string {
 	}
 	return parts
 }
+
+// short reports whether both sides fit beside each other.
+func (c Change) short() bool { return len(c.Before)+len(c.After) < 60 }
 
 // longestCommon are the places of the longest sequence that both have, in order.
 func longestCommon(a, b []string) [][2]int {

@@ -51,20 +51,27 @@ func (f Filter) terms() []term {
 	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
 }
 
+// pairs are everything that the query says, but the cursor.
+func (f Filter) pairs() []term {
+	var all []term
+	if f.state() != StatePending {
+		all = append(all, term{"state", f.State})
+	}
+	all = append(all, f.terms()...)
+	if f.Sort != "" {
+		all = append(all, term{"sort", f.Sort})
+	}
+	if f.View != "" {
+		all = append(all, term{"view", f.View})
+	}
+	return all
+}
+
 // Query is the filter as the query of a URL, without a question mark and without the cursor. Commas and colons stay readable.
 func (f Filter) Query() string {
 	var b strings.Builder
-	if f.state() != StatePending {
-		add(&b, "state", f.State)
-	}
-	for _, t := range f.terms() {
+	for _, t := range f.pairs() {
 		add(&b, t.key, t.value)
-	}
-	if f.Sort != "" {
-		add(&b, "sort", f.Sort)
-	}
-	if f.View != "" {
-		add(&b, "view", f.View)
 	}
 	return b.String()
 }

@@ -332,11 +332,15 @@ func ReadDraft(draft string) Typed {
 	return ReadForm(values)
 }
 
-// ReadForm is what was typed, out of a form that was sent.
+// ReadForm is what was typed, out of a form that was sent. An edited proposal goes with an approval only: without JavaScript its box is
+// sent with every decision.
 func ReadForm(values url.Values) Typed {
 	t := Typed{
 		Decision: values.Get("decision"), Feedback: values.Get("feedback"), Edited: values.Get("edited"), Response: values.Get("response"),
 		Answers: url.Values{},
+	}
+	if t.Decision != "" && t.Decision != string(models.Approved) {
+		t.Edited = ""
 	}
 	for key, list := range values {
 		if strings.HasPrefix(key, "answer.") {

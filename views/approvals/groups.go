@@ -1,7 +1,6 @@
 package approvals
 
 import (
-	"net/url"
 	"strings"
 
 	"github.com/agentfield/agentfield/models"
@@ -79,8 +78,8 @@ func (g group) together(f Filter) string {
 // Together is the address of the page on which several requests are decided at once.
 func Together(ids []string, f Filter) string {
 	query := "ids=" + strings.Join(ids, ",")
-	if place := f.Query(); place != "" {
-		query += "&next=" + url.QueryEscape(place)
+	if filter := f.Query(); filter != "" {
+		query += "&" + filter
 	}
 	return "/approvals/bulk?" + query
 }

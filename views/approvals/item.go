@@ -29,6 +29,14 @@ func (t Typed) answer(f Field) string {
 	return f.Default
 }
 
+// unsent is the reason that this visitor was writing when somebody else decided.
+func (i *Item) unsent() string {
+	if i.Typed != nil || i.Draft == nil {
+		return ""
+	}
+	return ReadDraft(i.Draft.Text).Feedback
+}
+
 // editable reports whether the proposal may be changed with an approval, here and now.
 func (i *Item) editable() bool {
 	return i.Approval.Editable && i.Payload != nil && i.Approval.Status == models.ApprovalPending && i.Right.Allowed && len(i.Payload) <= rawUpTo

@@ -257,6 +257,11 @@ func (v *value) long() bool {
 	return v.kind == text && (len(v.text) > 120 || strings.Contains(v.text, "\n"))
 }
 
+// tall reports whether it needs more than a line beside its name.
+func (v *value) tall() bool {
+	return v.long() || v.kind == object && !v.empty() || v.kind == array && !v.empty() && !v.short()
+}
+
 const drawnUpTo = 128 * 1024
 
 // drawn is a body that can be drawn readably; nil: it is too large, too deep, or not JSON, and only its raw text is shown.

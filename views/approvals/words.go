@@ -141,7 +141,7 @@ func ordinal(n int) string {
 
 // looking is who looks at a request: "you", a name, or nobody.
 func looking(a *models.Approval, me string, now time.Time) string {
-	if a.ClaimedBy == nil || a.ClaimedUntil == nil || *a.ClaimedUntil <= now.UnixMilli() || !a.Status.Open() {
+	if a.ClaimedBy == nil || a.ClaimedUntil == nil || *a.ClaimedUntil <= now.UnixMilli() || a.Status != models.ApprovalPending {
 		return ""
 	}
 	return person(*a.ClaimedBy, me)
@@ -221,12 +221,16 @@ func expiry(a *models.Approval) string {
 	return "If nobody decides in time, the agent is told that the request expired."
 }
 
-// before is how much earlier than this visitor somebody else decided.
+// before is how much earlier than this visitor somebody else decided, to go on a sentence.
 func before(a *models.Approval, now time.Time) string {
 	if a.DecidedAt == nil {
 		return ""
 	}
-	return components.Span(components.Since(*a.DecidedAt, now).Truncate(time.Second)) + " before you"
+	early := components.Since(*a.DecidedAt, now)
+	if early < time.Second {
+		return ", a moment before you"
+	}
+	return ", " + components.Span(early.Truncate(time.Second)) + " before you"
 }
 
 // verb names a decision as what somebody wanted to do.
