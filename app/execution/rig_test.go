@@ -3,6 +3,7 @@ package execution_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,6 +27,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", rounds); err != nil {
+		panic(err)
+	}
 	// GORM's cache of prepared statements keeps one goroutine per database and offers no way to end it.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
 }
