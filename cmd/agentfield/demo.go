@@ -150,18 +150,34 @@ func (d *demonstration) show(ctx context.Context, server string) error {
 	if _, err := fmt.Fprintln(d.out, head); err != nil {
 		return err
 	}
-	if err := demo.Play(ctx, server, d.receiver, d.out); err != nil {
+	waiting, err := demo.Play(ctx, server, d.receiver, d.out)
+	if err != nil {
 		return fmt.Errorf("run the first executions: %w", err)
 	}
-	_, err = fmt.Fprintf(d.out, toTry, base, d.receiver.URL(), d.receiver.Secret())
+	_, err = fmt.Fprintf(d.out, toTry, base, d.receiver.URL(), d.receiver.Secret(), waiting)
 	return err
 }
 
-// toTry takes the address of the server, that of the receiver and its secret. The commands are those of the documentation.
+// toTry takes the address of the server, that of the receiver and its secret, and a request that waits for a decision. The commands are
+// those of the documentation.
 const toTry = `
 Look at it:
 
   %[1]s/
+
+Decide about the claims that wait for you:
+
+  %[1]s/approvals
+
+Or decide from here, as any program may:
+
+curl -X POST %[1]s/api/v1/webhooks/approval \
+  -H "Content-Type: application/json" \
+  -d '{
+    "approval_request_id": "%[4]s",
+    "decision": "approved",
+    "feedback": "Claim verified against policy"
+  }'
 
 Call an agent and wait for the answer:
 

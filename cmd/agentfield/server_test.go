@@ -107,20 +107,26 @@ func TestTheDemoShowsCommandsThatWork(t *testing.T) {
 		}
 	}
 	commands := curls(shown)
-	if len(commands) != 3 {
-		t.Fatalf("the demo shows %d commands to try, want 3:\n%s", len(commands), shown)
+	if len(commands) != 4 {
+		t.Fatalf("the demo shows %d commands to try, want 4:\n%s", len(commands), shown)
 	}
-	greeting := commands[0].do(t, http.StatusOK)
-	withWebhook := commands[1].do(t, http.StatusAccepted)
-	polled := commands[2].do(t, http.StatusAccepted)
+	decided := commands[0].do(t, http.StatusOK)
+	greeting := commands[1].do(t, http.StatusOK)
+	withWebhook := commands[2].do(t, http.StatusAccepted)
+	polled := commands[3].do(t, http.StatusAccepted)
 
 	var end map[string]any
+	get(t, base+"/api/v1/executions/"+decided["execution_id"].(string)+"?wait=30s", &end)
+	if paid, _ := end["result"].(map[string]any); end["status"] != "succeeded" || paid["outcome"] != "paid" {
+		t.Errorf("the approved claim ended as %v with %v", end["status"], end["result"])
+	}
+	end = nil
 	get(t, base+"/api/v1/executions/"+polled["execution_id"].(string)+"?wait=30s", &end)
 	if end["status"] != "succeeded" {
 		t.Errorf("the execution that was asked for ended as %v", end)
 	}
 	d.stdout.find(t, `(execution\.completed  succeeded  `+withWebhook["execution_id"].(string)+`  signature good)`)
-	checkREADME(t, readme, commands[0], greeting)
+	checkREADME(t, readme, commands[1], greeting)
 	if code := d.end(t); code != exitOK {
 		t.Errorf("exit code %d, stderr: %s", code, d.stderr)
 	}

@@ -1,5 +1,5 @@
-// Package demo is a small company of agents to try a control plane with: they greet, triage tickets, research, read documents, fail, and
-// take their time. They run in this process, each with a listener of its own, and reach each other only through the control plane, as
+// Package demo is a small company of agents to try a control plane with: they greet, triage tickets, research, read documents, ask people
+// before they pay, fail, and take their time. They run in this process, each with a listener of its own, and reach each other only through the control plane, as
 // agents on other machines would.
 //
 // The invariant: nobody needs anything else. No model, no network, no randomness; the same input gives the same answer, and documents
@@ -55,6 +55,7 @@ func (c company) staff() map[string]func(*agent.Agent) {
 		"analytics-agent":  c.analytics,
 		"unreliable-agent": c.unreliable,
 		"slow-agent":       c.slow,
+		"claims-processor": c.claims,
 	}
 }
 

@@ -177,6 +177,76 @@ func TestStartGivesUpWithItsContextAndLeavesNothingRunning(t *testing.T) {
 	}
 }
 
+func TestClaimsArePaidOnlyAsPeopleDecide(t *testing.T) {
+	const small, large = `{"claim_id":"C-1","amount":640,"policy":"HOME-1","description":"A stone."}`, `{"claim_id":"C-2","amount":18500,"policy":"GOLD-1"}`
+	for name, c := range map[string]struct {
+		input     string
+		decisions []string // word, feedback, response; one line each
+		want      string
+	}{
+		"approved": {small, []string{"approved||"}, `"outcome":"paid","amount":490,"rounds":1,"decided_by":"reviewer","transfer":"TRF-`},
+		"edited":   {small, []string{`approved|ok|{"claim_id":"C-1","payee":"The workshop","amount":400}`}, `"outcome":"paid","amount":400,"rounds":1,`},
+		"answers":  {large, []string{`approved||{"payee_called":true}`}, `"outcome":"paid","amount":18450,"rounds":1,`},
+		"rejected": {small, []string{"rejected|not covered|"}, `{"claim_id":"C-1","outcome":"declined","amount":0,"rounds":1,"decided_by":"reviewer","reason":"not covered"}`},
+		"expired":  {small, []string{"expired||"}, `"outcome":"escalated","amount":0,"rounds":1,`},
+		"changed":  {small, []string{"request_changes|at most 1,600.50 or 300|", "approved||"}, `"outcome":"paid","amount":441,"rounds":2,`},
+		"to a sum": {small, []string{"request_changes|pay 300|", "approved||"}, `"outcome":"paid","amount":300,"rounds":2,`},
+		"by share": {small, []string{"request_changes|20 % less|", "request_changes|still too much|", "approved||"}, `"outcome":"paid","amount":352.8,"rounds":3,`},
+		"no end": {
+			small, []string{"request_changes||", "request_changes||", "request_changes||", "request_changes||", "request_changes||"},
+			`"outcome":"escalated","amount":0,"rounds":5,"reason":"no agreement after 5 rounds"`,
+		},
+		"too much":       {small, []string{`approved||{"amount":5000}`}, `the changed payment cannot be carried out`},
+		"below":          {`{"claim_id":"C-3","amount":100}`, nil, `"outcome":"declined","amount":0,"rounds":0,"reason":"the claim is not above the deductible"`},
+		"nothing":        {`{"claim_id":"C-4","amount":0}`, nil, `a claim has a claim_id and an amount above 0`},
+		"without number": {`{"claim_id":" ","amount":5}`, nil, `a claim has a claim_id`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plane := agenttest.New(t)
+			startAgents(t, plane, awake)
+			answer := make(chan agenttest.Answer, 1)
+			go func() { answer <- plane.Dispatch(t.Context(), "claims-processor.evaluate_claim", c.input, "exec_1", 1) }()
+			for round, decision := range c.decisions {
+				words := strings.SplitN(decision, "|", 3)
+				var response json.RawMessage
+				if words[2] != "" {
+					response = json.RawMessage(words[2])
+				}
+				plane.Decide(plane.AwaitApproval("exec_1", round+1).ID, words[0], words[1], response)
+			}
+			if got := <-answer; got.Err != nil || !strings.Contains(got.Body, c.want) {
+				t.Errorf("\n got %d %s %v\nwant %s", got.Status, got.Body, got.Err, c.want)
+			}
+		})
+	}
+}
+
+func TestClaimsAskWhatPeopleNeedToDecide(t *testing.T) {
+	plane := agenttest.New(t)
+	startAgents(t, plane, awake)
+	go plane.Dispatch(t.Context(), "claims-processor.evaluate_claim", `{"claim_id":"C-1","amount":640,"policy":"HOME-1","description":"A stone."}`, "exec_1", 1)
+	go plane.Dispatch(t.Context(), "claims-processor.evaluate_claim", `{"claim_id":"C-2","amount":3200}`, "exec_2", 1)
+	go plane.Dispatch(t.Context(), "claims-processor.evaluate_claim", `{"claim_id":"C-3","amount":18500}`, "exec_3", 1)
+	asked := plane.AwaitApproval("exec_1", 1).Request
+	payload, _ := json.Marshal(asked["payload"])
+	if string(payload) != `{"amount":490,"claim_id":"C-1","claimed":640,"deductible":150,"method":"instant transfer","payee":"Holder of HOME-1"}` {
+		t.Errorf("payload: %s", payload)
+	}
+	for key, want := range map[string]any{
+		"title": "Pay claim C-1: 490.00", "risk": "low", "next": "payments.transfer, then a letter to the customer", "editable": true, "expires_in_hours": 72.0,
+	} {
+		if asked[key] != want {
+			t.Errorf("%s is %v, want %v", key, asked[key], want)
+		}
+	}
+	if medium := plane.AwaitApproval("exec_2", 1).Request; medium["risk"] != "medium" || medium["form"] != nil {
+		t.Errorf("medium: %v", medium)
+	}
+	if high := plane.AwaitApproval("exec_3", 1).Request; high["risk"] != "high" || high["form"] == nil || high["editable"] != false {
+		t.Errorf("high: %v", high)
+	}
+}
+
 func TestReceiverChecksSignatures(t *testing.T) {
 	arrived := make(chan Delivery, 2)
 	receiver, err := StartReceiver(t.Context(), func(d Delivery) { arrived <- d })
@@ -232,7 +302,8 @@ func TestPlayLeavesSomethingToLookAt(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = receiver.Stop(context.Background()) })
 	var out bytes.Buffer
-	if err := Play(t.Context(), plane.URL, receiver, &out); err != nil {
+	waiting, err := Play(t.Context(), plane.URL, receiver, &out)
+	if err != nil {
 		t.Fatal(err)
 	}
 	played := map[string]agenttest.Execution{}
@@ -261,7 +332,23 @@ func TestPlayLeavesSomethingToLookAt(t *testing.T) {
 	if hook, _ := submit.Body["webhook"].(map[string]any); hook["url"] != receiver.URL() || hook["secret"] != receiver.Secret() {
 		t.Errorf("the webhook is %v", submit.Body["webhook"])
 	}
-	if len(agents.Nodes()) != 9 || !slices.IsSorted(agents.Nodes()) {
+	rounds := map[string]int{}
+	for _, e := range plane.Executions() {
+		if strings.Contains(string(e.Input), "CLM-2043") {
+			plane.AwaitApproval(e.ID, 2) // the one that was asked to change
+		}
+	}
+	for _, a := range plane.Approvals() {
+		rounds[a.ExecutionID]++
+		plane.AwaitStatus(a.ExecutionID, "waiting")
+		if a.ID == waiting && a.Request["risk"] != "low" {
+			t.Errorf("the request to try is %v", a.Request)
+		}
+	}
+	if len(rounds) != 4 || len(plane.Approvals()) != 5 || waiting == "" || !strings.Contains(out.String(), plane.URL+"/approvals/"+waiting) {
+		t.Errorf("rounds by execution: %v, to try: %q\n%s", rounds, waiting, out.String())
+	}
+	if len(agents.Nodes()) != 10 || !slices.IsSorted(agents.Nodes()) {
 		t.Errorf("nodes: %v", agents.Nodes())
 	}
 }
@@ -272,7 +359,7 @@ func TestPlaySaysWhatWentWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = receiver.Stop(context.Background()) })
-	err = Play(t.Context(), agenttest.New(t).URL, receiver, io.Discard)
+	_, err = Play(t.Context(), agenttest.New(t).URL, receiver, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "call hello-world.greet: 404") {
 		t.Errorf("got %v", err)
 	}

@@ -53,7 +53,12 @@ func (p *Plane) AwaitApproval(executionID string, n int) Approval {
 // Decide decides an open request as a reviewer does. The agent learns of it when it asks; see Callback.
 func (p *Plane) Decide(id, status, feedback string, response json.RawMessage) {
 	p.t.Helper()
-	decided := false
+	if !p.decideOpen(id, status, feedback, response) {
+		p.t.Errorf("%s is not open", id)
+	}
+}
+
+func (p *Plane) decideOpen(id, status, feedback string, response json.RawMessage) (decided bool) {
 	p.change(func() {
 		for _, a := range p.approvals {
 			if a.ID == id && a.Status == pending {
@@ -64,10 +69,36 @@ func (p *Plane) Decide(id, status, feedback string, response json.RawMessage) {
 			}
 		}
 	})
-	if !decided {
-		p.t.Errorf("%s is not open", id)
-	}
+	return decided
 }
+
+// decide is the documented endpoint.
+func (p *Plane) decide(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		ID       string          `json:"approval_request_id"`
+		Decision string          `json:"decision"`
+		Feedback string          `json:"feedback"`
+		Response json.RawMessage `json:"response"`
+	}
+	read(r, &body)
+	if !p.decideOpen(body.ID, body.Decision, body.Feedback, body.Response) {
+		Reply(w, http.StatusNotFound, map[string]any{"error": "approval request not found"})
+		return
+	}
+	Reply(w, http.StatusOK, map[string]any{"status": "processed", "decision": body.Decision})
+}
+
+// open is the open request of an execution; nil when there is none. It runs under the lock.
+func (p *Plane) open(executionID string) *Approval {
+	for _, a := range p.approvals {
+		if a.ExecutionID == executionID && a.Status == pending {
+			return a
+		}
+	}
+	return nil
+}
+
+func (p *Plane) reviewPage(id string) string { return p.URL + "/approvals/" + id }
 
 // Callback posts the word of a decision to the address that the agent gave for it, and returns what the agent said.
 func (p *Plane) Callback(ctx context.Context, a Approval) Answer {
@@ -113,7 +144,7 @@ func (p *Plane) requestApproval(w http.ResponseWriter, r *http.Request) {
 		Reply(w, http.StatusConflict, map[string]any{"error": "invalid_state", "code": "invalid_state", "details": id + " is " + state, "status": state})
 		return
 	}
-	Reply(w, http.StatusOK, map[string]any{"approval_request_id": requestID, "approval_request_url": p.URL + "/approvals/" + requestID, "status": pending})
+	Reply(w, http.StatusOK, map[string]any{"approval_request_id": requestID, "approval_request_url": p.reviewPage(requestID), "status": pending})
 }
 
 // approvalStatus answers when there is a decision or the agent has waited for long enough.

@@ -240,6 +240,7 @@ func (p *Plane) routes() http.Handler {
 	mux.HandleFunc("POST /api/v1/executions/{id}/progress", p.progress)
 	mux.HandleFunc("POST /api/v1/executions/{id}/request-approval", p.requestApproval)
 	mux.HandleFunc("GET /api/v1/executions/{id}/approval-status", p.approvalStatus)
+	mux.HandleFunc("POST /api/v1/webhooks/approval", p.decide)
 	mux.HandleFunc("POST /api/v1/executions/note", p.note)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
@@ -397,7 +398,7 @@ func (p *Plane) execute(w http.ResponseWriter, r *http.Request) {
 		Reply(w, http.StatusNotFound, map[string]any{"error": "Unknown target", "details": "no such node", "code": "target_not_found"})
 		return
 	}
-	Reply(w, http.StatusOK, p.waitFor(r, e.ID))
+	Reply(w, http.StatusOK, p.waitFor(r, e.ID, "waiting"))
 }
 
 func (p *Plane) show(w http.ResponseWriter, r *http.Request) {
@@ -408,11 +409,11 @@ func (p *Plane) show(w http.ResponseWriter, r *http.Request) {
 		Reply(w, http.StatusNotFound, map[string]any{"error": "execution not found"})
 		return
 	}
-	Reply(w, http.StatusOK, p.waitFor(r, r.PathValue("id")))
+	Reply(w, http.StatusOK, p.waitFor(r, r.PathValue("id"), ""))
 }
 
-// waitFor returns the execution as GET shows it, when it has ended or the client has waited for long enough.
-func (p *Plane) waitFor(r *http.Request, id string) map[string]any {
+// waitFor returns the execution as GET shows it, when it has ended, has the other status, or the client has waited for long enough.
+func (p *Plane) waitFor(r *http.Request, id, other string) map[string]any {
 	wait, err := time.ParseDuration(r.URL.Query().Get("wait"))
 	if err != nil {
 		wait = patience
@@ -421,9 +422,12 @@ func (p *Plane) waitFor(r *http.Request, id string) map[string]any {
 	for {
 		p.mu.Lock()
 		e, changed, life := *p.execs[id], p.changed, p.life
-		p.mu.Unlock()
 		body := map[string]any{"execution_id": e.ID, "status": e.Status, "error": e.Error, "result": e.Result}
-		if e.Status == "succeeded" || e.Status == "failed" || e.Status == "cancelled" || e.Status == "timeout" {
+		if a := p.open(id); a != nil {
+			body["waiting_for"] = map[string]any{"type": "approval", "approval_request_id": a.ID, "approval_request_url": p.reviewPage(a.ID)}
+		}
+		p.mu.Unlock()
+		if e.Status == other || e.Status == "succeeded" || e.Status == "failed" || e.Status == "cancelled" || e.Status == "timeout" {
 			return body
 		}
 		select {
