@@ -105,6 +105,9 @@ func (s *Service) FirstAdmin(ctx context.Context, o audit.Origin, token string, 
 		if err := s.insertSession(ctx, tx, row.Name, session, o.IP, browser); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(ctx, "UPDATE users SET signed_in_at = $1 WHERE name = $2", row.CreatedAt, row.Name); err != nil {
+			return fmt.Errorf("note the sign-in: %w", err)
+		}
 		after := described(&row)
 		after["by"] = "first token"
 		return s.append(ctx, tx, o, "user.created", "user", row.Name, nil, after)

@@ -88,3 +88,10 @@ func spans() []option {
 func phrase(action string) string { return strings.NewReplacer(".", " ", "_", " ").Replace(action) }
 
 func hexOf(hash []byte) string { return hex.EncodeToString(hash) }
+
+func counted(n int) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return strconv.Itoa(n) + " entries"
+}
