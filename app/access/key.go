@@ -16,6 +16,7 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
+// What is wrong with a key that somebody asks for.
 var (
 	ErrBadKeyName = errors.New("a key needs a name: one line of at most 100 bytes that says what it is for")
 	ErrBadScopes  = errors.New("a key needs one or more of the scopes read, execute, approve, operate, admin and agent")
@@ -124,7 +125,7 @@ func joined(scopes []Scope) string {
 
 func split(words string) []Scope {
 	var scopes []Scope
-	for _, w := range strings.Fields(words) {
+	for w := range strings.FieldsSeq(words) {
 		scopes = append(scopes, Scope(w))
 	}
 	return scopes

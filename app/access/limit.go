@@ -74,8 +74,7 @@ func (l *limits) take(ctx context.Context, subjects ...limit) error {
 		}
 		for _, subject := range subjects {
 			err := l.count(ctx, tx, subject, now)
-			var throttled *ThrottledError
-			if errors.As(err, &throttled) {
+			if _, throttled := errors.AsType[*ThrottledError](err); throttled {
 				refused = err // and the counts stay
 				return nil
 			}

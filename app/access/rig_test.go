@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,8 +93,8 @@ func (r *rig) trail() string {
 	entries, _, err := audit.NewReader(r.db).List(r.t.Context(), audit.Filter{}, 0, 1000)
 	r.must(err)
 	var words []string
-	for i := len(entries) - 1; i >= 0; i-- {
-		words = append(words, entries[i].Action)
+	for _, e := range slices.Backward(entries) {
+		words = append(words, e.Action)
 	}
 	report, err := audit.Verify(r.t.Context(), r.db)
 	r.must(err)

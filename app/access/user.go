@@ -13,6 +13,7 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
+// What is wrong with an act upon somebody.
 var (
 	ErrBadName        = errors.New("a name has 1 to 64 letters of a to z, digits, or . _ - @, and begins with a letter or a digit")
 	ErrBadDisplayName = errors.New("a displayed name is one line of at most 100 bytes")

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/views/layout"
@@ -71,8 +70,6 @@ func (p Page) verify() string {
 	v.Set("verify", "1")
 	return address("/audit", v)
 }
-
-func (p Page) now() time.Time { return p.Frame.Now }
 
 type option struct{ value, label string }
 
