@@ -16,7 +16,6 @@ import (
 	"text/template"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed *.sql.tmpl
@@ -119,11 +118,7 @@ func provider(db *sql.DB, postgres bool) (*goose.Provider, error) {
 	var options []goose.ProviderOption
 	if postgres {
 		kind = goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker()
-		if err != nil {
-			return nil, fmt.Errorf("prepare the migration lock: %w", err)
-		}
-		options = append(options, goose.WithSessionLocker(locker))
+		options = append(options, goose.WithSessionLocker(turn{}))
 	}
 	p, err := goose.NewProvider(kind, db, rendered, options...)
 	if err != nil {
@@ -131,6 +126,35 @@ func provider(db *sql.DB, postgres bool) (*goose.Provider, error) {
 	}
 	return p, nil
 }
+
+// turn lets one replica at a time migrate a schema of PostgreSQL. The others wait in the database and go on at once; goose's own lock
+// is one for all schemas and looks every five seconds. While it holds its turn the session has no time limits: a migration takes as long as
+// it takes.
+type turn struct{}
+
+// SessionLock waits for the turn.
+func (turn) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, "SET statement_timeout = 0; SET lock_timeout = 0"); err != nil {
+		return fmt.Errorf("lift the limits of the migrating session: %w", err)
+	}
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock("+turnKey+")"); err != nil {
+		return fmt.Errorf("wait for the turn to migrate: %w", err)
+	}
+	return nil
+}
+
+// SessionUnlock gives the turn to the next.
+func (turn) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock("+turnKey+")"); err != nil {
+		return fmt.Errorf("end the turn to migrate: %w", err)
+	}
+	if _, err := conn.ExecContext(ctx, "RESET statement_timeout; RESET lock_timeout"); err != nil {
+		return fmt.Errorf("restore the limits of the session: %w", err)
+	}
+	return nil
+}
+
+const turnKey = "hashtext('agentfield migrations of ' || coalesce(current_schema(), ''))"
 
 func refuseNewer(ctx context.Context, p *goose.Provider) error {
 	current, err := p.GetDBVersion(ctx)
