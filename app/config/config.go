@@ -59,6 +59,11 @@ type Config struct {
 	ApprovalGrace         time.Duration `koanf:"approval_delivery_grace" help:"time an agent has to take a decision before the execution is ended"`
 	ApprovalHold          time.Duration `koanf:"approval_hold" help:"time in which a decision made in the dashboard can be withdrawn; 0: it takes effect at once"`
 
+	NotifyURL    string   `koanf:"notify_url" secret:"yes" help:"address that is told of requests for decisions, so that reviewers learn of them; empty: nobody is"`
+	NotifySecret string   `koanf:"notify_secret" secret:"yes" help:"secret that signs these notifications, as those of executions are signed"`
+	NotifyFormat string   `koanf:"notify_format" help:"form of the notifications: json, or slack for an incoming webhook of Slack and what imitates it"`
+	NotifyEvents []string `koanf:"notify_events" help:"what is notified: approval.requested, approval.decided, approval.expired"`
+
 	HealthCheckInterval time.Duration `koanf:"health_check_interval" help:"time between two probes of an agent"`
 	HealthCheckTimeout  time.Duration `koanf:"health_check_timeout" help:"limit of one probe"`
 	HealthFailures      int           `koanf:"health_failures" env:"AGENTFIELD_HEALTH_CONSECUTIVE_FAILURES" help:"probes that fail in a row before an instance counts as inactive"`
@@ -93,6 +98,8 @@ func Default() Config {
 		ApprovalOnExpire:    "resume",
 		ApprovalGrace:       10 * time.Minute,
 		ApprovalHold:        5 * time.Second,
+		NotifyFormat:        "json",
+		NotifyEvents:        []string{"approval.requested", "approval.decided", "approval.expired"},
 		HealthCheckInterval: 10 * time.Second,
 		HealthCheckTimeout:  3 * time.Second,
 		HealthFailures:      3,
@@ -130,7 +137,7 @@ const hidden = "(hidden)"
 
 // Redacted is the configuration as people may see it: secrets that are set read "(hidden)".
 func (c Config) Redacted() Config {
-	for _, s := range []*string{&c.APIKey, &c.SecretKey, &c.InternalToken} {
+	for _, s := range []*string{&c.APIKey, &c.SecretKey, &c.InternalToken, &c.ApprovalWebhookSecret, &c.NotifyURL, &c.NotifySecret} {
 		if *s != "" {
 			*s = hidden
 		}

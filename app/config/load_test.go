@@ -190,6 +190,11 @@ func TestMistakesAreRefusedWithAnAdvice(t *testing.T) {
 		{"short passphrase", "", []string{"AGENTFIELD_SECRET_KEY=short"}, nil, "openssl rand"},
 		{"any origin", "", nil, []string{"--cors-origins", "*"}, "one by one"},
 		{"webhook host with scheme", "", nil, []string{"--webhook-allowed-hosts", "http://x"}, "without scheme"},
+		{"unknown notification", "", nil, []string{"--notify-events", "approval.requested,approval.lost"}, "approval.lost"},
+		{"unknown form", "", nil, []string{"--notify-format", "smoke"}, "json, slack"},
+		{"notification without secret", "", []string{"AGENTFIELD_NOTIFY_URL=https://example.com"}, nil, "notify_secret is empty"},
+		{"notification to nowhere", "", []string{"AGENTFIELD_NOTIFY_URL=example", "AGENTFIELD_NOTIFY_SECRET=s"}, nil, "notify_url is not"},
+		{"unknown end", "", nil, []string{"--approval-on-reject", "forget"}, "resume, cancel"},
 		{"secret twice", "", []string{"AGENTFIELD_API_KEY=a", "AGENTFIELD_API_KEY_FILE=" + secret}, nil, "keep one"},
 		{"secret twice in the file", "server:\n  api_key: a\n  api_key_file: " + secret + "\n", nil, nil, "keep one"},
 		{"missing secret file", "", []string{"AGENTFIELD_API_KEY_FILE=/does/not/exist"}, nil, "AGENTFIELD_API_KEY_FILE"},
@@ -235,6 +240,7 @@ func TestAllMistakesAreReportedTogether(t *testing.T) {
 func TestSecretsAreNotShown(t *testing.T) {
 	c := Default()
 	c.APIKey, c.SecretKey, c.InternalToken = "canary-1", "canary-2-canary-2", "canary-3"
+	c.ApprovalWebhookSecret, c.NotifyURL, c.NotifySecret = "canary-6", "https://hooks.example.com/canary-7", "canary-8"
 	c.DatabaseURL = "postgres://me:canary-4@db/af?sslpassword=canary-5&sslmode=disable"
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("start", "config", c)
@@ -277,7 +283,7 @@ func TestThePrintedConfigurationCanBeReadBack(t *testing.T) {
 
 func TestSecretsHaveNoFlag(t *testing.T) {
 	fs := flags(t)
-	for _, name := range []string{"api-key", "secret-key", "internal-token"} {
+	for _, name := range []string{"api-key", "secret-key", "internal-token", "approval-webhook-secret", "notify-url", "notify-secret"} {
 		if fs.Lookup(name) != nil {
 			t.Errorf("--%s would show the secret to everybody on the machine", name)
 		}

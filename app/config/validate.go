@@ -21,7 +21,7 @@ const minSecretKey = 16
 
 // Validate names everything that is wrong, each in a sentence that says what to do.
 func (c Config) Validate() error {
-	found := slices.Concat(c.checkAddresses(), c.checkWords(), c.checkNumbers(), c.checkDurations(), c.checkSecrets(), c.checkHosts())
+	found := slices.Concat(c.checkAddresses(), c.checkWords(), c.checkNumbers(), c.checkDurations(), c.checkSecrets(), c.checkHosts(), c.checkNotify())
 	if len(found) == 0 {
 		return nil
 	}
@@ -77,6 +77,9 @@ func (c Config) checkWords() []string {
 		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
 		{"log_format", c.LogFormat, []string{"auto", "json", "text"}},
 		{"unsigned_agents", c.UnsignedAgents, []string{"auto", "on", "off"}},
+		{"approval_on_reject", c.ApprovalOnReject, []string{"resume", "cancel"}},
+		{"approval_on_expire", c.ApprovalOnExpire, []string{"resume", "cancel"}},
+		{"notify_format", c.NotifyFormat, []string{"json", "slack"}},
 	} {
 		if !slices.Contains(w.allowed, w.value) {
 			found = append(found, fmt.Sprintf("%s is %q: it can be %s", w.key, w.value, strings.Join(w.allowed, ", ")))
@@ -158,6 +161,29 @@ func (c Config) checkHosts() []string {
 			found = append(found, fmt.Sprintf(
 				"webhook_allowed_hosts contains %q: write a host, *.suffix, an address or a CIDR, without scheme and port", host))
 		}
+	}
+	return found
+}
+
+var notifiable = []string{"approval.requested", "approval.decided", "approval.expired"}
+
+func (c Config) checkNotify() []string {
+	var found []string
+	for _, kind := range c.NotifyEvents {
+		if !slices.Contains(notifiable, kind) {
+			found = append(found, fmt.Sprintf("notify_events contains %q: it can be %s", kind, strings.Join(notifiable, ", ")))
+		}
+	}
+	if c.NotifyURL == "" {
+		return found
+	}
+	// The URL stays out of the message: those of chat systems hold a secret.
+	u, err := url.Parse(c.NotifyURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		found = append(found, "notify_url is not an address that can be posted to: write it with https://, without a user name and a fragment")
+	}
+	if c.NotifyFormat == "json" && c.NotifySecret == "" {
+		found = append(found, "notify_secret is empty: receivers need it to tell our notifications from those of others")
 	}
 	return found
 }

@@ -242,7 +242,7 @@ func (s *Service) request(ctx context.Context, m message, at time.Time, body []b
 		req.Header.Set(name, value)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	sign(req.Header, m.id, at, body, key)
+	Sign(req.Header, m.id, at, body, key)
 	return req, nil
 }
 
@@ -294,6 +294,9 @@ func aboutTLS(err error) bool {
 	alert := errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") // how crypto/tls wraps its alerts
 	return alert || errors.As(err, &certificate) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch)
 }
+
+// Explain says in a sentence why a request of NewClient's client got no answer, without the address it went to.
+func Explain(err error) string { return explain(classify(err), err) }
 
 // explain gives the sentence for the record. A blocked address is not named: who may register a webhook need not learn our network.
 func explain(class string, err error) string {

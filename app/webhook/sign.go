@@ -21,10 +21,10 @@ const (
 
 const secretPrefix = "whsec_"
 
-// sign adds the identification of a delivery and, if there is a secret, both signatures of exactly these bytes: the documented one
+// Sign adds the identification of a delivery and, if there is a secret, both signatures of exactly these bytes: the documented one
 // over the body, and that of Standard Webhooks 1.0 over id, time and body, which also lets a receiver detect a replay. The id stays the
 // same over all attempts; the time is that of the attempt.
-func sign(header http.Header, id string, at time.Time, body, secret []byte) {
+func Sign(header http.Header, id string, at time.Time, body, secret []byte) {
 	timestamp := strconv.FormatInt(at.Unix(), 10)
 	header.Set(headerID, id)
 	header.Set(headerTimestamp, timestamp)

@@ -30,7 +30,7 @@ func TestSignaturesMatchFixedVectors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := http.Header{}
-			sign(h, c.id, time.Unix(1614265330, 0), []byte(c.body), []byte(c.secret))
+			Sign(h, c.id, time.Unix(1614265330, 0), []byte(c.body), []byte(c.secret))
 			if got := h.Get("X-AgentField-Signature"); got != c.documented {
 				t.Errorf("documented signature %s", got)
 			}
@@ -46,7 +46,7 @@ func TestSignaturesMatchFixedVectors(t *testing.T) {
 
 func TestWithoutSecretThereIsNoSignature(t *testing.T) {
 	h := http.Header{}
-	sign(h, "wh_1", time.Unix(1, 0), []byte("{}"), nil)
+	Sign(h, "wh_1", time.Unix(1, 0), []byte("{}"), nil)
 	if len(h) != 2 || h.Get("webhook-id") != "wh_1" || h.Get("webhook-timestamp") != "1" {
 		t.Errorf("headers %v", h)
 	}
@@ -58,7 +58,7 @@ func TestReceiversInOtherLanguagesAcceptUs(t *testing.T) {
 	const key = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	body := []byte(`{"event":"execution.completed","result":"äöü ✓"}`)
 	h := http.Header{}
-	sign(h, "wh_2", time.Unix(1700000000, 0), body, []byte(secretPrefix+key))
+	Sign(h, "wh_2", time.Unix(1700000000, 0), body, []byte(secretPrefix+key))
 	args := []string{h.Get("X-AgentField-Signature"), h.Get("webhook-signature"), h.Get("webhook-id"), h.Get("webhook-timestamp"), secretPrefix + key}
 	for _, program := range [][]string{
 		{"python3", "-c", `
