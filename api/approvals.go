@@ -35,8 +35,12 @@ func (s *Server) requestApproval(c *fiber.Ctx) error {
 	if err := bind(c, &r, true); err != nil {
 		return err
 	}
+	key := c.Get("Idempotency-Key")
+	if err := opaque("Idempotency-Key", key); err != nil {
+		return err
+	}
 	ask := approval.Request{
-		Token: c.Get("X-Execution-Token"), Node: c.Params("node"), RequestID: r.RequestID, URL: r.URL, Callback: r.Callback, Title: r.Title,
+		Token: c.Get("X-Execution-Token"), Key: strings.Clone(key), Node: c.Params("node"), RequestID: r.RequestID, URL: r.URL, Callback: r.Callback, Title: r.Title,
 		Description: r.Description, Risk: r.Risk, Next: r.Next, Payload: present(r.Payload), Form: present(r.Form), Editable: r.Editable,
 		OnReject: r.OnReject, OnExpire: r.OnExpire, Policy: r.Policy,
 	}
@@ -290,10 +294,10 @@ func approvalFailure(err error) *failure {
 func decidedFailure(late *approval.DecidedError) *failure {
 	a := late.Approval
 	code := "already_decided"
-	switch {
-	case a.Status == models.ApprovalExpired:
+	if a.Status == models.ApprovalExpired {
 		code = "approval_expired"
-	case a.Status == models.ApprovalWithdrawn:
+	}
+	if a.Status == models.ApprovalWithdrawn {
 		code = "invalid_state"
 	}
 	o := newObject(384)

@@ -80,8 +80,8 @@ func checkJSON(body []byte) error {
 
 func whereInvalid(body []byte) string {
 	var syntax *json.SyntaxError
-	var any json.RawMessage
-	if errors.As(json.Unmarshal(body, &any), &syntax) {
+	var whole json.RawMessage
+	if errors.As(json.Unmarshal(body, &whole), &syntax) {
 		return fmt.Sprintf(": %s at byte %d", syntax.Error(), syntax.Offset)
 	}
 	return ""

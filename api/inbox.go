@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,7 +37,7 @@ func queueFilter(c *fiber.Ctx) (approvals.Filter, approval.Filter, error) {
 		"state": {shown.State, []string{"", "pending", "mine", "expiring", "decided"}}, "risk": {shown.Risk, []string{"", "low", "medium", "high"}},
 		"claimed": {shown.Claimed, []string{"", "me", "none"}}, "sort": {shown.Sort, []string{"", "expires_at", "-created_at"}},
 	} {
-		if !contains(one.allowed, one.value) {
+		if !slices.Contains(one.allowed, one.value) {
 			return shown, approval.Filter{}, badRequest("invalid_parameter", "%s is one of %s", name, strings.Join(one.allowed[1:], ", "))
 		}
 	}
@@ -52,15 +53,6 @@ func queueFilter(c *fiber.Ctx) (approvals.Filter, approval.Filter, error) {
 		f.Node, f.Function, _ = strings.Cut(shown.Target, ".")
 	}
 	return shown, f, nil
-}
-
-func contains(list []string, value string) bool {
-	for _, one := range list {
-		if one == value {
-			return true
-		}
-	}
-	return false
 }
 
 // listApprovals is the queue.

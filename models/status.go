@@ -2,7 +2,10 @@
 // written down here and nowhere else.
 package models
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Status says where an execution stands. The words are those of the documented API; Terminal ones are final.
 type Status string
@@ -45,12 +48,7 @@ func (s Status) Terminal() bool {
 
 // CanBecome reports whether an execution in status s may move to next.
 func (s Status) CanBecome(next Status) bool {
-	for _, allowed := range transitions[s] {
-		if allowed == next {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(transitions[s], next)
 }
 
 // Before lists the statuses from which an execution may move to s, in the order of life.

@@ -106,13 +106,26 @@ func (db *DB) pgTx(ctx context.Context, fn func(tx *Tx) error) error {
 	var err error
 	for try := range serialisationRetries {
 		if try > 0 {
-			time.Sleep(time.Duration(1+rand.IntN(10<<try)) * time.Millisecond)
+			if err := pause(ctx, time.Duration(1+rand.IntN(10<<try))*time.Millisecond); err != nil { //nolint:gosec // jitter
+				return err
+			}
 		}
 		if err = db.pgTxOnce(ctx, fn); !retryable(err) {
 			return err
 		}
 	}
 	return err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
 }
 
 func (db *DB) pgTxOnce(ctx context.Context, fn func(tx *Tx) error) error {

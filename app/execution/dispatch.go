@@ -64,7 +64,7 @@ func (s *Service) run(ctx context.Context, c *claimed) {
 	callCtx, done := s.inFlight.begin(ctx, c)
 	out := s.call(callCtx, c)
 	done()
-	if err := s.settle(c, out); err != nil {
+	if err := s.settle(c, out); err != nil { //nolint:contextcheck // an outcome is written although the call has been given up
 		s.Log.Error("cannot record the outcome of a call; it will be dispatched again", "execution_id", c.ID, "attempt", c.Attempt, "error", err)
 	}
 }

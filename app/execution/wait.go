@@ -154,7 +154,7 @@ func (s *Service) Call(ctx context.Context, sub Submission, through bool) (Finis
 		defer s.waiters.remove(start.Row.ID, w)
 		s.waiters.changed(start.Row.ID) // as it is now, it may have ended already
 	} else if own != nil {
-		go func(c *claimed) {
+		go func(c *claimed) { //nolint:contextcheck // the call outlives the request: its caller may go
 			defer s.direct.Done()
 			s.run(c.term.Context(), c)
 		}(own)
@@ -168,8 +168,8 @@ func (s *Service) Call(ctx context.Context, sub Submission, through bool) (Finis
 
 // claimDirectly makes a synchronous call start in this replica without going through the queue. A node with a cap is the exception:
 // its places are given out by the claim alone.
-func (s *Service) claimDirectly(_ context.Context, item *submission, sub Submission) *claimed {
-	f, err := s.Nodes.Lookup(context.Background(), sub.NodeID, sub.Function)
+func (s *Service) claimDirectly(ctx context.Context, item *submission, sub Submission) *claimed {
+	f, err := s.Nodes.Lookup(ctx, sub.NodeID, sub.Function)
 	if err != nil || f.Concurrency > 0 {
 		return nil
 	}

@@ -88,7 +88,7 @@ func (w *Worker[T]) claim(ctx context.Context) (bool, error) {
 	for _, item := range work {
 		w.inUse.Add(1)
 		held := &slot{release: w.release}
-		w.wg.Go(func() {
+		w.wg.Go(func() { //nolint:contextcheck // what is claimed runs as long as the worker, not as the claim
 			defer held.free()
 			defer w.recovered()
 			w.Run(context.WithValue(w.ctx, slotKey{}, held), item)

@@ -25,37 +25,32 @@ const maxURL = 2048
 // CheckURL tells early what the dialer would refuse later: wrong schemes, missing hosts, credentials in the URL, and addresses written
 // as numbers that the policy does not allow. It does not resolve names; those are judged at each dial.
 func CheckURL(policy Policy, rawURL string) error {
-	_, err := checkURL(policy, rawURL)
-	return err
-}
-
-func checkURL(policy Policy, rawURL string) (*url.URL, error) {
 	if len(rawURL) > maxURL {
-		return nil, refuse("the URL is longer than %d bytes", maxURL)
+		return refuse("the URL is longer than %d bytes", maxURL)
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, refuse("the URL cannot be read")
+		return refuse("the URL cannot be read")
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, refuse("the URL must begin with http:// or https://")
+		return refuse("the URL must begin with http:// or https://")
 	case u.Host == "" || u.Hostname() == "":
-		return nil, refuse("the URL names no host")
+		return refuse("the URL names no host")
 	case u.User != nil:
-		return nil, refuse("the URL must not contain a user name or password")
+		return refuse("the URL must not contain a user name or password")
 	case u.Fragment != "" || strings.Contains(rawURL, "#"):
-		return nil, refuse("the URL must not contain a fragment")
+		return refuse("the URL must not contain a fragment")
 	}
 	port, err := urlPort(u)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	host, err := normalHost(u.Hostname())
 	if err != nil || host == "" {
-		return nil, refuse("the host of the URL is not a valid name")
+		return refuse("the host of the URL is not a valid name")
 	}
-	return u, policy.checkHost(host, port)
+	return policy.checkHost(host, port)
 }
 
 func urlPort(u *url.URL) (uint16, error) {

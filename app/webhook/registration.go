@@ -51,7 +51,7 @@ type Spec struct {
 // are often protected by a token in a header.
 func (s *Service) Prepare(executionID string, spec Spec) (models.WebhookRegistration, error) {
 	row := models.WebhookRegistration{ExecutionID: executionID, URL: spec.URL}
-	if _, err := checkURL(s.policy, spec.URL); err != nil {
+	if err := CheckURL(s.policy, spec.URL); err != nil {
 		return row, invalid("webhook.url: %s", err)
 	}
 	if len(spec.Secret) > maxSecret {
