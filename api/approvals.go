@@ -40,7 +40,7 @@ func (s *Server) requestApproval(c *fiber.Ctx) error {
 		return err
 	}
 	ask := approval.Request{
-		Token: c.Get("X-Execution-Token"), Key: strings.Clone(key), Node: c.Params("node"), RequestID: r.RequestID, URL: r.URL, Callback: r.Callback, Title: r.Title,
+		Token: c.Get("X-Execution-Token"), Key: key, Node: c.Params("node"), RequestID: r.RequestID, URL: r.URL, Callback: r.Callback, Title: r.Title,
 		Description: r.Description, Risk: r.Risk, Next: r.Next, Payload: present(r.Payload), Form: present(r.Form), Editable: r.Editable,
 		OnReject: r.OnReject, OnExpire: r.OnExpire, Policy: r.Policy,
 	}

@@ -71,18 +71,44 @@ func (s *Service) Decide(ctx context.Context, who Person, id string, d Decision)
 	}
 	var after *models.Approval
 	err = s.DB.Tx(ctx, func(tx *database.Tx) (err error) {
+		if err := s.lock(ctx, tx, a); err != nil {
+			return err
+		}
 		after, err = s.decide(ctx, tx, who, a, d)
 		return err
 	})
 	var late *DecidedError
 	if errors.As(err, &late) {
-		return Outcome{late.Approval, true}, s.tooLate(ctx, who, late.Approval, d)
+		stands, err := s.expired(ctx, late.Approval)
+		if err != nil {
+			return Outcome{}, err
+		}
+		return Outcome{stands, true}, s.tooLate(ctx, who, stands, d)
 	}
 	if err != nil {
 		return Outcome{}, err
 	}
 	s.due.Wake()
 	return Outcome{Approval: after}, nil
+}
+
+// lock takes the execution before its request: what moves executions takes them in this order too.
+func (s *Service) lock(ctx context.Context, tx *database.Tx, a *models.Approval) error {
+	if _, err := s.Executions.Lock(ctx, tx, a.ExecutionID); err != nil && !errors.Is(err, execution.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// expired is a request as it stands, closed if its time was over and nobody had noticed.
+func (s *Service) expired(ctx context.Context, a *models.Approval) (*models.Approval, error) {
+	if a.Status != models.ApprovalPending || a.ExpiresAt > s.DB.NowMs() {
+		return a, nil
+	}
+	if err := s.close(ctx, a, expire); err != nil {
+		return nil, err
+	}
+	return s.Get(ctx, a.ID)
 }
 
 // refused keeps in the audit log that somebody tried.
@@ -98,7 +124,7 @@ func (s *Service) refused(ctx context.Context, who Person, a *models.Approval, d
 
 // tooLate answers a decision on a request that is closed: an identical repeat by the same person is no error.
 func (s *Service) tooLate(ctx context.Context, who Person, a *models.Approval, d Decision) error {
-	if a.Decision != nil && *a.Decision == string(d.Word) && a.DecidedBy != nil && *a.DecidedBy == who.Name && !d.Hold {
+	if a.Decision != nil && *a.Decision == string(d.Word) && a.DecidedBy != nil && *a.DecidedBy == who.Name {
 		return nil
 	}
 	return s.refused(ctx, who, a, d, &DecidedError{Approval: a})
@@ -121,7 +147,10 @@ func (s *Service) checkDecision(ctx context.Context, a *models.Approval, d Decis
 		if d.Word != models.Approved {
 			return field("edited", "an edited payload goes with an approval")
 		}
-		if len(d.Edited) > maxBody || !json.Valid(d.Edited) {
+		if a.Quorum > 1 {
+			return field("edited", "several people approve this: what they have agreed to cannot be edited by one of them; request changes instead")
+		}
+		if !isJSON(d.Edited) {
 			return field("edited", "is not valid JSON of at most %d bytes", maxBody)
 		}
 	}
@@ -129,7 +158,7 @@ func (s *Service) checkDecision(ctx context.Context, a *models.Approval, d Decis
 }
 
 func (s *Service) checkResponse(ctx context.Context, a *models.Approval, d Decision) error {
-	if d.Response != nil && (len(d.Response) > maxBody || !json.Valid(d.Response)) {
+	if d.Response != nil && !isJSON(d.Response) {
 		return field("response", "is not valid JSON of at most %d bytes", maxBody)
 	}
 	if !a.HasForm || d.Word != models.Approved {
@@ -191,8 +220,8 @@ func (s *Service) decide(ctx context.Context, tx *database.Tx, who Person, a *mo
 	if err != nil {
 		return nil, err
 	}
-	if d.Edited != nil {
-		if _, err := tx.Exec(ctx, "UPDATE approval_bodies SET edited = $1 WHERE approval_id = $2", d.Edited, a.ID); err != nil {
+	if a.Editable { // without an edit too: its author may have held one before
+		if _, err := tx.Exec(ctx, "UPDATE approval_bodies SET edited = $1 WHERE approval_id = $2", orNull(d.Edited), a.ID); err != nil {
 			return nil, fmt.Errorf("store the edited payload: %w", err)
 		}
 	}
@@ -200,13 +229,14 @@ func (s *Service) decide(ctx context.Context, tx *database.Tx, who Person, a *mo
 	if after.Status == models.ApprovalHeld {
 		action = "approval.held"
 	}
-	if err := audit.Append(ctx, tx, entry(who.Origin, action, after, now, d.Feedback)); err != nil {
+	follow := s.takeEffect
+	if after.Status == models.ApprovalHeld {
+		follow = s.happened
+	}
+	if err := follow(ctx, tx, after, now); err != nil {
 		return nil, err
 	}
-	if after.Status == models.ApprovalHeld {
-		return after, s.happened(ctx, tx, after, now)
-	}
-	return after, s.takeEffect(ctx, tx, after, now)
+	return after, audit.Append(ctx, tx, entry(who.Origin, action, after, now, d.Feedback))
 }
 
 const decideOpen = `UPDATE approvals SET status = $1, version = version + 1, decision = $2, decided_by = $3, channel = $4, feedback = $5, response = $6,
@@ -236,9 +266,10 @@ func (s *Service) compareAndSet(ctx context.Context, tx *database.Tx, who Person
 	return nil, &DecidedError{Approval: stands}
 }
 
-// vote adds one voice; enough reports whether with it the quorum is there.
+// vote adds one voice; enough reports whether with it the quorum is there. The version stays: what the others look at has not changed.
 func (s *Service) vote(ctx context.Context, tx *database.Tx, who Person, a *models.Approval, d Decision, now int64) (bool, *models.Approval, error) {
-	stands, err := first(tx.Query(ctx, "UPDATE approvals SET version = version + 1 WHERE id = $1 AND status = 'pending' AND expires_at > $2 RETURNING "+columns, a.ID, now))
+	stands, err := first(tx.Query(ctx, `UPDATE approvals SET version = version WHERE id = $1 AND status = 'pending' AND expires_at > $2
+		AND ($3 = 0 OR version = $3) RETURNING `+columns, a.ID, now, d.Version))
 	if errors.Is(err, ErrNotFound) {
 		stands, err = first(tx.Query(ctx, "SELECT "+columns+" FROM approvals WHERE id = $1", a.ID))
 		if err == nil {
@@ -249,7 +280,7 @@ func (s *Service) vote(ctx context.Context, tx *database.Tx, who Person, a *mode
 	if err != nil {
 		return false, nil, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO approval_votes (approval_id, voter, feedback, at) VALUES ($1, $2, $3, $4) ON CONFLICT (approval_id, voter) DO NOTHING`,
+	added, err := tx.Exec(ctx, `INSERT INTO approval_votes (approval_id, voter, feedback, at) VALUES ($1, $2, $3, $4) ON CONFLICT (approval_id, voter) DO NOTHING`,
 		a.ID, who.Name, d.Feedback, now)
 	if err != nil {
 		return false, nil, fmt.Errorf("store a vote: %w", err)
@@ -261,10 +292,13 @@ func (s *Service) vote(ctx context.Context, tx *database.Tx, who Person, a *mode
 	if votes >= a.Quorum {
 		return true, stands, nil
 	}
-	if err := audit.Append(ctx, tx, entry(who.Origin, "approval.voted", stands, now, d.Feedback)); err != nil {
+	if added == 0 {
+		return false, stands, nil // the same voice again
+	}
+	if err := s.happened(ctx, tx, stands, now); err != nil {
 		return false, nil, err
 	}
-	return false, stands, s.happened(ctx, tx, stands, now)
+	return false, stands, audit.Append(ctx, tx, entry(who.Origin, "approval.voted", stands, now, d.Feedback))
 }
 
 // takeEffect carries a closed decision to the execution and to the agent.
@@ -381,6 +415,9 @@ func (s *Service) Undo(ctx context.Context, who Person, id string) (*models.Appr
 	}
 	var after *models.Approval
 	err = s.DB.Tx(ctx, func(tx *database.Tx) (err error) {
+		if err := s.lock(ctx, tx, a); err != nil {
+			return err
+		}
 		now := s.DB.NowMs()
 		after, err = first(tx.Query(ctx, `UPDATE approvals SET status = 'pending', version = version + 1, decision = NULL, decided_by = NULL, channel = NULL,
 			feedback = NULL, response = NULL, decided_at = NULL, held_until = NULL
@@ -397,10 +434,10 @@ func (s *Service) Undo(ctx context.Context, who Person, id string) (*models.Appr
 		if _, err := tx.Exec(ctx, "DELETE FROM approval_votes WHERE approval_id = $1 AND voter = $2", a.ID, who.Name); err != nil {
 			return fmt.Errorf("take back the vote: %w", err)
 		}
-		if err := audit.Append(ctx, tx, entry(who.Origin, "approval.undone", after, now, "")); err != nil {
+		if err := s.happened(ctx, tx, after, now); err != nil {
 			return err
 		}
-		return s.happened(ctx, tx, after, now)
+		return audit.Append(ctx, tx, entry(who.Origin, "approval.undone", after, now, ""))
 	})
 	return after, err
 }

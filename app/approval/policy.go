@@ -27,17 +27,21 @@ func (p Policy) check() error {
 	if len(p.Approvers) > maxMembers {
 		return field("policy.approvers", "at most %d", maxMembers)
 	}
-	people := 0
+	people, others := map[string]bool{}, false
 	for _, name := range p.Approvers {
 		if name == "" || len(name) > 255 {
 			return field("policy.approvers", "names have between 1 and 255 bytes")
 		}
-		if !strings.Contains(name, ":") || strings.HasPrefix(name, "user:") {
-			people++
+		if kind, rest, found := strings.Cut(name, ":"); !found {
+			people[strings.ToLower(name)] = true
+		} else if kind == "user" {
+			people[strings.ToLower(rest)] = true
+		} else {
+			others = true
 		}
 	}
-	if people == len(p.Approvers) && people > 0 && people < p.Quorum {
-		return field("policy.quorum", "asks for %d approvals of %d named reviewers", p.Quorum, people)
+	if !others && len(people) > 0 && len(people) < p.Quorum {
+		return field("policy.quorum", "asks for %d approvals of %d named reviewers", p.Quorum, len(people))
 	}
 	return nil
 }
@@ -72,7 +76,7 @@ func Allowed(p Person, a *models.Approval) error {
 		return ErrNoRight
 	case !policy.names(p):
 		return ErrNotNamed
-	case policy.NoSelfApproval && a.ActorID != nil && (*a.ActorID == p.Name || *a.ActorID == p.ID):
+	case policy.NoSelfApproval && a.ActorID != nil && (strings.EqualFold(*a.ActorID, p.Name) || strings.EqualFold(*a.ActorID, p.ID)):
 		return ErrSelf
 	}
 	return nil

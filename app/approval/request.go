@@ -25,6 +25,7 @@ import (
 type Request struct {
 	Token       string // X-Execution-Token
 	Node        string // of the path's agent form; empty: not checked
+	Key         string // Idempotency-Key: the same execution with the same one gets the first answer again
 	RequestID   string
 	URL         string
 	Callback    string
@@ -58,6 +59,12 @@ func newID() string {
 	return "appr_" + crockford.EncodeToString(id[:])
 }
 
+// keyedID is the id of the request that an execution makes with a key: who repeats it finds the first.
+func keyedID(executionID, key string) string {
+	sum := sha256.Sum256([]byte(executionID + "\n" + key))
+	return "appr_" + crockford.EncodeToString(sum[:16])
+}
+
 // Ask moves a running execution to waiting and puts the request into the queue of the reviewers. Errors: *FieldError, ErrIDInUse,
 // ErrNotYours, and those of execution.Suspend.
 func (s *Service) Ask(ctx context.Context, executionID string, r Request) (*models.Approval, error) {
@@ -77,12 +84,22 @@ func (s *Service) Ask(ctx context.Context, executionID string, r Request) (*mode
 }
 
 func (s *Service) ask(ctx context.Context, tx *database.Tx, executionID string, r Request) (*models.Approval, error) {
-	row, err := s.Executions.Suspend(ctx, tx, executionID, r.Token)
+	row, err := s.Executions.LockFor(ctx, tx, executionID, r.Token)
 	if err != nil {
 		return nil, err
 	}
 	if r.Node != "" && r.Node != row.NodeID {
 		return nil, ErrNotYours
+	}
+	id := newID()
+	if r.Key != "" {
+		id = keyedID(executionID, r.Key)
+		if before, err := first(tx.Query(ctx, "SELECT "+columns+" FROM approvals WHERE id = $1", id)); !errors.Is(err, ErrNotFound) {
+			return before, err
+		}
+	}
+	if row, err = s.Executions.Suspend(ctx, tx, row); err != nil {
+		return nil, err
 	}
 	now := s.DB.NowMs()
 	policy, err := json.Marshal(r.Policy)
@@ -90,7 +107,7 @@ func (s *Service) ask(ctx context.Context, tx *database.Tx, executionID string, 
 		return nil, fmt.Errorf("write a policy: %w", err)
 	}
 	a := &models.Approval{
-		ID: newID(), RequestID: r.RequestID, ExecutionID: row.ID, RunID: row.RunID, NodeID: row.NodeID, Function: row.Function, SessionID: row.SessionID,
+		ID: id, RequestID: r.RequestID, ExecutionID: row.ID, RunID: row.RunID, NodeID: row.NodeID, Function: row.Function, SessionID: row.SessionID,
 		ActorID: row.ActorID, Round: row.Rounds, Status: models.ApprovalPending, Version: 1, Title: r.Title, Summary: r.Description, Risk: r.Risk, Next: r.Next,
 		Shape: shape(row.NodeID, row.Function, r.Risk, r.Payload), Editable: r.Editable && r.Payload != nil, HasForm: r.Form != nil, URL: r.URL,
 		Callback: optional(r.Callback), Policy: string(policy), Quorum: max(r.Policy.Quorum, 1), OnReject: r.OnReject, OnExpire: r.OnExpire,
@@ -106,7 +123,7 @@ func (s *Service) ask(ctx context.Context, tx *database.Tx, executionID string, 
 		return nil, err
 	}
 	if r.Payload != nil || r.Form != nil {
-		_, err := tx.Exec(ctx, "INSERT INTO approval_bodies (approval_id, payload, form) VALUES ($1, $2, $3)", a.ID, r.Payload, r.Form)
+		_, err := tx.Exec(ctx, "INSERT INTO approval_bodies (approval_id, payload, form) VALUES ($1, $2, $3)", a.ID, orNull(r.Payload), orNull(r.Form))
 		if err != nil {
 			return nil, fmt.Errorf("store what is proposed: %w", err)
 		}
@@ -115,6 +132,14 @@ func (s *Service) ask(ctx context.Context, tx *database.Tx, executionID string, 
 		return nil, err
 	}
 	return a, s.happened(ctx, tx, a, now)
+}
+
+// orNull is a body that is missing: SQLite would take a nil slice for an empty text, which is no JSON.
+func orNull(body []byte) any {
+	if body == nil {
+		return nil
+	}
+	return body
 }
 
 func insert(ctx context.Context, tx *database.Tx, a *models.Approval) error {
@@ -155,8 +180,10 @@ func (s *Service) check(r *Request) error {
 			return field(name, "is not valid text")
 		}
 	}
-	if len(r.Payload) > maxBody || len(r.Form) > maxBody {
-		return field("payload", "payload and form may have %d bytes each", maxBody)
+	for name, body := range map[string][]byte{"payload": r.Payload, "form": r.Form} {
+		if body != nil && !isJSON(body) {
+			return field(name, "is not valid JSON of at most %d bytes", maxBody)
+		}
 	}
 	if r.Risk != "" && !slices.Contains([]string{"low", "medium", "high"}, r.Risk) {
 		return field("risk", "is low, medium or high")
@@ -173,6 +200,9 @@ func (s *Service) check(r *Request) error {
 	_, err := compileForm(r.Form)
 	return err
 }
+
+// isJSON reports whether a text is JSON that both databases and every agent can read.
+func isJSON(body []byte) bool { return len(body) <= maxBody && utf8.Valid(body) && json.Valid(body) }
 
 func checkURLs(s *Service, r *Request) error {
 	if r.URL != "" && !strings.HasPrefix(r.URL, "https://") && !strings.HasPrefix(r.URL, "http://") {

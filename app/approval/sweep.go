@@ -48,6 +48,9 @@ const (
 // close makes one of the two ends of time; somebody else may have been faster.
 func (s *Service) close(ctx context.Context, a *models.Approval, statement string) error {
 	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
+		if err := s.lock(ctx, tx, a); err != nil {
+			return err
+		}
 		now := s.DB.NowMs()
 		after, err := first(tx.Query(ctx, statement, now, a.ID))
 		if errors.Is(err, ErrNotFound) {
@@ -56,10 +59,10 @@ func (s *Service) close(ctx context.Context, a *models.Approval, statement strin
 		if err != nil {
 			return err
 		}
-		if err := s.recordClose(ctx, tx, after, now); err != nil {
+		if err := s.takeEffect(ctx, tx, after, now); err != nil {
 			return err
 		}
-		return s.takeEffect(ctx, tx, after, now)
+		return s.recordClose(ctx, tx, after, now)
 	})
 	if err != nil {
 		return fmt.Errorf("close the approval request %s: %w", a.ID, err)
@@ -67,10 +70,15 @@ func (s *Service) close(ctx context.Context, a *models.Approval, statement strin
 	return nil
 }
 
+// recordClose names as the actor of a decision whom its hold named.
 func (s *Service) recordClose(ctx context.Context, tx *database.Tx, a *models.Approval, now int64) error {
 	origin := audit.ByServer()
 	if a.Status != models.ApprovalExpired {
-		origin.Actor, origin.ActorKind, origin.Channel = value(a.DecidedBy), "user", value(a.Channel)
+		err := tx.QueryRow(ctx, "SELECT actor, actor_kind, channel FROM audit_log WHERE object = $1 AND action = 'approval.held' ORDER BY id DESC LIMIT 1",
+			[]any{a.ID}, &origin.Actor, &origin.ActorKind, &origin.Channel)
+		if err != nil {
+			return fmt.Errorf("find whose decision it was: %w", err)
+		}
 	}
 	return audit.Append(ctx, tx, entry(origin, "approval."+string(a.Status), a, now, value(a.Feedback)))
 }
@@ -102,10 +110,10 @@ func (s *Service) LeftWaiting(ctx context.Context, tx *database.Tx, row *models.
 	if err != nil {
 		return err
 	}
-	if err := audit.Append(ctx, tx, entry(audit.ByServer(), "approval.withdrawn", a, now, "the execution is "+string(row.Status))); err != nil {
+	if err := s.happened(ctx, tx, a, now); err != nil {
 		return err
 	}
-	return s.happened(ctx, tx, a, now)
+	return audit.Append(ctx, tx, entry(audit.ByServer(), "approval.withdrawn", a, now, "the execution is "+string(row.Status)))
 }
 
 // sweepUntold ends executions whose decision no agent took within the grace: somebody who expected an answer must get one.

@@ -13,31 +13,55 @@ import (
 
 // What approvals do to an execution. Each runs in the caller's transaction, so that decision and effect are one.
 
-// Suspend moves a running execution to waiting: it holds no lease, no slot and no time of its limit from then on. token is that of
-// X-Execution-Token. *StateError when it is not running.
-func (s *Service) Suspend(ctx context.Context, tx *database.Tx, id, token string) (*models.Execution, error) {
+// Lock reads an execution and keeps others from changing it until the end of the transaction. Whoever changes an execution and something
+// that belongs to it begins with the execution, so that two who meet wait for each other instead of both.
+func (s *Service) Lock(ctx context.Context, tx *database.Tx, id string) (*models.Execution, error) {
+	query := `SELECT ` + executionColumns + ` FROM executions WHERE id = $1`
+	if tx.Postgres() {
+		query += " FOR UPDATE"
+	}
+	rows, err := tx.Query(ctx, query, id)
+	if err != nil {
+		return nil, fmt.Errorf("lock an execution: %w", err)
+	}
+	found, err := collect(rows, nil)
+	if err != nil {
+		return nil, fmt.Errorf("lock an execution: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, ErrNotFound
+	}
+	return found[0], nil
+}
+
+// LockFor is Lock for an agent that shows by token, that of X-Execution-Token, that it was given the execution.
+func (s *Service) LockFor(ctx context.Context, tx *database.Tx, id, token string) (*models.Execution, error) {
 	attempt, err := s.attemptOf(id, token)
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.rowIn(ctx, tx, id)
+	row, err := s.Lock(ctx, tx, id)
 	if err != nil {
 		return nil, err
 	}
 	if attempt > 0 && attempt < row.Attempt {
 		return nil, ErrStaleAttempt
 	}
-	m := &move{id: id, from: fromRunning, to: models.Waiting, attempt: row.Attempt, reason: "waiting_for_approval"}
-	if err := s.moveAll(ctx, tx, []*move{m}); err != nil {
+	return row, nil
+}
+
+// Suspend moves a running execution to waiting: it holds no lease, no slot and no time of its limit from then on. *StateError when it is
+// not running.
+func (s *Service) Suspend(ctx context.Context, tx *database.Tx, row *models.Execution) (*models.Execution, error) {
+	m := &move{id: row.ID, from: fromRunning, to: models.Waiting, attempt: row.Attempt, reason: "waiting_for_approval"}
+	suspended, err := s.leave(ctx, tx, m)
+	if err != nil {
 		return nil, err
 	}
-	if m.row == nil {
-		return nil, &StateError{ID: id, Status: row.Status, Wanted: string(models.Waiting)}
+	if err := tx.QueryRow(ctx, countRound, []any{row.ID}, &suspended.Rounds); err != nil {
+		return nil, fmt.Errorf("count the round of %s: %w", row.ID, err)
 	}
-	if err := tx.QueryRow(ctx, countRound, []any{id}, &m.row.Rounds); err != nil {
-		return nil, fmt.Errorf("count the round of %s: %w", id, err)
-	}
-	return m.row, nil
+	return suspended, nil
 }
 
 var fromWaiting = []models.Status{models.Waiting}
@@ -52,7 +76,12 @@ func (s *Service) Resume(ctx context.Context, tx *database.Tx, id, reason string
 	if err != nil || kept == nil {
 		return row, err
 	}
-	end := &move{id: id, from: fromRunning, to: models.Succeeded, attempt: row.Attempt, result: s.newBody(kept.Result), data: map[string]any{"source": "kept"}}
+	return s.applyKept(ctx, tx, row, kept)
+}
+
+// applyKept ends a running execution with what its agent reported while it waited.
+func (s *Service) applyKept(ctx context.Context, tx *database.Tx, row *models.Execution, kept *keptOutcome) (*models.Execution, error) {
+	end := &move{id: row.ID, from: fromRunning, to: models.Succeeded, attempt: row.Attempt, result: s.newBody(kept.Result), data: map[string]any{"source": "kept"}}
 	if kept.Failed {
 		end.to, end.result, end.details, end.failures = models.Failed, nil, s.newBody(kept.Details), 1
 		end.failure = &failure{code: "agent_error", category: "agent_error", message: kept.Error, class: onError}
@@ -134,10 +163,21 @@ func (s *Service) keepOutcome(ctx context.Context, row *models.Execution, kept k
 		return fmt.Errorf("keep an outcome: %w", err)
 	}
 	return s.DB.Tx(ctx, func(tx *database.Tx) error {
+		is, err := s.Lock(ctx, tx, row.ID)
+		if err != nil {
+			return err
+		}
+		switch {
+		case is.Status == models.Running && is.Attempt == row.Attempt:
+			_, err := s.applyKept(ctx, tx, is, &kept)
+			return err
+		case is.Status != models.Waiting:
+			return s.Events.Append(ctx, tx, s.eventOf(is, event.KindLateReport, map[string]any{"source": "kept", "result": cut(string(kept.Result), 4096)}))
+		}
 		if err := storePayloads(ctx, tx, []storedPayload{{row.ID, models.PayloadKept, s.newBody(text)}}); err != nil {
 			return err
 		}
-		return s.Events.Append(ctx, tx, s.eventOf(row, event.KindKept, nil))
+		return s.Events.Append(ctx, tx, s.eventOf(is, event.KindKept, nil))
 	})
 }
 
