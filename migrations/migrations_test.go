@@ -26,6 +26,7 @@ var rows = []any{
 	models.ExecutionPayload{}, models.RunAlias{}, models.IdempotencyKey{}, models.Event{}, models.Notice{}, models.WebhookRegistration{},
 	models.WebhookDelivery{}, models.WebhookAttempt{}, models.User{}, models.Session{}, models.APIKey{}, models.SignInLimit{},
 	models.AuditEntry{}, models.AuditHead{}, models.Approval{}, models.ApprovalBody{}, models.ApprovalVote{}, models.Draft{}, models.SavedView{},
+	models.Notification{},
 }
 
 // Every struct of the package models with a primary key is in rows: nobody may forget to add one.
