@@ -172,7 +172,7 @@ func (db *DB) openSQLite(ctx context.Context, c Config) error {
 	db.reader.SetMaxOpenConns(4)
 	db.reader.SetMaxIdleConns(4)
 	db.closers = append(db.closers, func() { _ = db.reader.Close() })
-	db.writer, err = startWriter(ctx, write)
+	db.writer, err = startWriter(ctx, write, db.log)
 	if err != nil {
 		return err
 	}

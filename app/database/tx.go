@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -134,17 +136,39 @@ func (db *DB) pgTxOnce(ctx context.Context, fn func(tx *Tx) error) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	tx := &Tx{pg: raw}
-	if err := fn(tx); err != nil {
+	if err := tx.guard(fn); err != nil {
 		_ = raw.Rollback(context.WithoutCancel(ctx))
 		return err
 	}
 	if err := raw.Commit(ctx); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	for _, f := range tx.after {
-		f()
-	}
+	tx.committed(db.log)
 	return nil
+}
+
+// guard turns a panic of fn into an error, so that it is rolled back and neither a connection nor a lock is left behind.
+func (tx *Tx) guard(fn func(tx *Tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn(tx)
+}
+
+// committed runs what was to follow the commit. Whatever becomes of it, the commit stands.
+func (tx *Tx) committed(log *slog.Logger) {
+	for _, f := range tx.after {
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					log.Error("panic after a commit", "panic", p, "stack", string(debug.Stack()))
+				}
+			}()
+			f()
+		}()
+	}
 }
 
 // retryable: serialization_failure and deadlock_detected are the database's way of asking for another try.

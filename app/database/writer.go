@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ type Group[I any] struct {
 	db    *DB
 	apply func(ctx context.Context, tx *Tx, items []I) error
 	queue chan *groupItem[I] // PostgreSQL only
+	mu    sync.RWMutex
+	ended bool
 	wg    sync.WaitGroup
 }
 
@@ -40,9 +43,17 @@ func NewGroup[I any](db *DB, apply func(ctx context.Context, tx *Tx, items []I) 
 		for range 2 {
 			g.wg.Go(g.loop)
 		}
-		db.closers = append(db.closers, func() { close(g.queue); g.wg.Wait() })
+		db.closers = append(db.closers, g.stop)
 	}
 	return g
+}
+
+func (g *Group[I]) stop() {
+	g.mu.Lock()
+	g.ended = true
+	close(g.queue)
+	g.mu.Unlock()
+	g.wg.Wait()
 }
 
 // Do writes the item and returns after the commit; ErrBusy, with nothing written, when too many wait already.
@@ -51,10 +62,17 @@ func (g *Group[I]) Do(ctx context.Context, item I) error {
 		return g.db.writer.enqueue(ctx, &job{group: g, item: item})
 	}
 	it := &groupItem[I]{item: item, done: make(chan error, 1)}
+	g.mu.RLock()
+	if g.ended {
+		g.mu.RUnlock()
+		return sql.ErrConnDone
+	}
 	select {
 	case g.queue <- it:
+		g.mu.RUnlock()
 		return <-it.done
 	default:
+		g.mu.RUnlock()
 		return ErrBusy
 	}
 }
@@ -127,18 +145,19 @@ type job struct {
 type writer struct {
 	conn  *liteConn
 	pool  *sql.Conn
+	log   *slog.Logger
 	queue chan *job
 	mu    sync.RWMutex
 	ended bool
 	wg    sync.WaitGroup
 }
 
-func startWriter(ctx context.Context, pool *sql.DB) (*writer, error) {
+func startWriter(ctx context.Context, pool *sql.DB, log *slog.Logger) (*writer, error) {
 	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the writing connection: %w", err)
 	}
-	w := &writer{conn: &liteConn{conn: conn, stmts: map[string]*sql.Stmt{}}, pool: conn, queue: make(chan *job, maxQueue)}
+	w := &writer{conn: &liteConn{conn: conn, stmts: map[string]*sql.Stmt{}}, pool: conn, log: log, queue: make(chan *job, maxQueue)}
 	w.wg.Go(w.loop)
 	return w, nil
 }
@@ -216,30 +235,24 @@ func (w *writer) flush(batch []*job) {
 	}
 }
 
-func (w *writer) commit(batch []*job) (err error) {
+func (w *writer) commit(batch []*job) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if _, err := w.conn.exec(ctx, "BEGIN IMMEDIATE", nil); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	tx := &Tx{lite: w.conn}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a transaction: %v", p)
+	err := tx.guard(func(tx *Tx) error { return runJobs(ctx, tx, batch) })
+	if err == nil {
+		if _, err = w.conn.exec(ctx, "COMMIT", nil); err != nil {
+			err = fmt.Errorf("commit: %w", err)
 		}
-		if err != nil {
-			_, _ = w.conn.exec(context.Background(), "ROLLBACK", nil)
-		}
-	}()
-	if err := runJobs(ctx, tx, batch); err != nil {
+	}
+	if err != nil {
+		_, _ = w.conn.exec(context.Background(), "ROLLBACK", nil)
 		return err
 	}
-	if _, err := w.conn.exec(ctx, "COMMIT", nil); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	for _, f := range tx.after {
-		f()
-	}
+	tx.committed(w.log)
 	return nil
 }
 
