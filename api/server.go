@@ -143,6 +143,8 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	}
 	if f.retryAfter > 0 {
 		c.Set(fiber.HeaderRetryAfter, f.retrySeconds())
+	}
+	if f.category == "concurrency_limit" {
 		s.Executions.Refused()
 	}
 	c.Status(f.status)
