@@ -39,7 +39,9 @@ async function load(url: string, body?: URLSearchParams, push = false, anew = fa
       toast(`The server answered ${response.status}. What you wrote is still here.`);
       return false;
     }
-    if (!put(html, push, anew)) location.assign(response.url); // another page, such as the one to sign in
+    const before = itemID();
+    if (put(html, anew)) follow(push, before);
+    else location.assign(response.url); // another page, such as the one to sign in
     return response.ok;
   } catch {
     toast("The server cannot be reached. What you wrote is still here.");
@@ -50,36 +52,39 @@ async function load(url: string, body?: URLSearchParams, push = false, anew = fa
   }
 }
 
-/** Puts an answer on the page, anew without what is typed. The address follows the request that is shown. */
-function put(html: string, push = false, anew = false): boolean {
+/** Puts an answer on the page, anew without what is typed. Reports whether it was one. */
+function put(html: string, anew = false): boolean {
   const parts = elements(html);
   const next = parts.find((part) => part.id === "item") as HTMLElement | undefined;
   const old = item();
   if (!next || !old) return false;
-  const before = itemID();
-  if (before === next.dataset.liveId && !anew) keep(old, next);
+  if (itemID() === next.dataset.liveId && !anew) keep(old, next);
   morph(old, next);
   const done = parts.find((part) => part.id === "done");
   const strip = find("#done");
   if (done && strip) morph(strip, done);
-  const id = itemID();
-  if (before !== id) {
-    for (const row of document.querySelectorAll("a[data-open][aria-current]")) row.removeAttribute("aria-current");
-    const row = find(`#row-${CSS.escape(id)} a[data-open]`);
-    row?.setAttribute("aria-current", "true");
-    row?.closest("details")?.setAttribute("open", "");
-    row?.scrollIntoView({ block: "nearest" });
-    inbox()?.toggleAttribute("data-named", id !== "");
-    const to = item()?.dataset.href ?? `/approvals?${inbox()?.dataset.place ?? ""}`;
-    history[push ? "pushState" : "replaceState"]({ htmx: true }, "", to);
-    item()?.scrollTo(0, 0);
-    if (matchMedia("(width < 900px)").matches) scrollTo(0, 0);
-    find("#item h2")?.focus({ preventScroll: true });
-    look();
-  }
   tick();
   due();
+  look();
   return true;
+}
+
+/** The address and the list follow the request that is shown. */
+function follow(push: boolean, before: string): void {
+  const id = itemID();
+  const to = item()?.dataset.href ?? `/approvals?${inbox()?.dataset.place ?? ""}`;
+  const moved = before !== id || inbox()?.dataset.named === undefined;
+  history[push ? "pushState" : "replaceState"]({ htmx: true }, "", to);
+  inbox()?.toggleAttribute("data-named", id !== "");
+  if (!moved) return;
+  for (const row of document.querySelectorAll("a[data-open][aria-current]")) row.removeAttribute("aria-current");
+  const row = find(`#row-${CSS.escape(id)} a[data-open]`);
+  row?.setAttribute("aria-current", "true");
+  row?.closest("details")?.setAttribute("open", "");
+  row?.scrollIntoView({ block: "nearest" });
+  item()?.scrollTo(0, 0);
+  if (matchMedia("(width < 900px)").matches) scrollTo(0, 0);
+  find("#item h2")?.focus({ preventScroll: true });
 }
 
 /** What is typed and not yet with the server stays when the same request is drawn again. */
@@ -382,6 +387,7 @@ export function startApprovals(): void {
     due();
     look();
   });
+  history.replaceState({ htmx: true }, ""); // so that Back comes here as well
   setInterval(due, 1000);
   due();
   look();

@@ -1,9 +1,21 @@
 package approvals
 
-import "github.com/agentfield/agentfield/views/components"
+import (
+	"slices"
+
+	"github.com/agentfield/agentfield/models"
+	"github.com/agentfield/agentfield/views/components"
+)
 
 // shown reports whether a row is the one that is open beside the list.
 func (p Page) shown(r Row) bool { return p.Item != nil && p.Item.Approval.ID == r.Approval.ID }
+
+// waiting reports whether the list has something to choose from.
+func (p Page) waiting() bool {
+	return slices.ContainsFunc(p.Rows, func(r Row) bool {
+		return r.Approval.Status == models.ApprovalPending || p.Filter.state() == StateDecided
+	})
+}
 
 // orders are the orders that a tab can have.
 func (p Page) orders() []Choice {

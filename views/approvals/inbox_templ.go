@@ -736,7 +736,7 @@ func filterBar(p Page) templ.Component {
 			templ_7745c5c3_Var29 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 60, "<form class=\"filters\" action=\"/approvals\" method=\"get\" role=\"search\" aria-label=\"Filter\" hx-get=\"/approvals\" hx-trigger=\"submit, change\" hx-sync=\"this:replace\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 60, "<form class=\"filters\" action=\"/approvals\" method=\"get\" role=\"search\" aria-label=\"Filter\" hx-get=\"/approvals\" hx-sync=\"this:replace\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -39,7 +39,7 @@ func (i *Item) unsent() string {
 
 // editable reports whether the proposal may be changed with an approval, here and now.
 func (i *Item) editable() bool {
-	return i.Approval.Editable && i.Payload != nil && i.Approval.Status == models.ApprovalPending && i.Right.Allowed && len(i.Payload) <= rawUpTo
+	return i.Approval.Editable && len(i.Payload) > 0 && i.Approval.Status == models.ApprovalPending && i.Right.Allowed && len(i.Payload) <= rawUpTo
 }
 
 // edited is the proposal as text, as it was changed so far.
