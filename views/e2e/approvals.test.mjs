@@ -181,9 +181,9 @@ visit("a request shows all that helps to decide it, and the agent's words are on
   assert.equal(await item.locator(".said b, .said script, .kv i").count(), 0);
   assert.equal(await item.locator(".said a").getAttribute("rel"), "noopener noreferrer nofollow");
   assert.equal(await item.locator(".said a").getAttribute("href"), "https://reports.example.com/88");
-  assert.match(await item.locator(".diff").innerText(), /amount[\s\S]*4200\.5[\s\S]*3850/);
+  assert.match(await item.locator(".diff").textContent(), /amount[\s\S]*4200\.5[\s\S]*3850/);
   assert.equal(await item.locator(".cells tbody tr").count(), 2);
-  assert.match(await item.locator(".precedents").first().innerText(), /The third room is dry\./);
+  assert.match(await item.locator(".precedents").first().textContent(), /The third room is dry\./);
   assert.equal(await item.locator(`a[href="/executions/${first.execution}"]`).count(), 2);
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
@@ -255,9 +255,9 @@ visit(
     await page.locator("button[value=rejected]").click();
     const panel = page.locator(".conflict");
     await panel.waitFor();
-    assert.match(await panel.innerText(), /Already approved by .+ before you/);
-    assert.match(await panel.innerText(), /Looks right to me/);
-    assert.match(await panel.innerText(), /Yours, not sent: reject[\s\S]*I would rather not/);
+    assert.match(await panel.textContent(), /Already approved by .+ before you/);
+    assert.match(await panel.textContent(), /Looks right to me/);
+    assert.match(await panel.textContent(), /Yours, not sent: reject[\s\S]*I would rather not/);
     assert.deepEqual(await axe(page), []);
     assert.equal((await status(contested)).status, "approved");
   },
@@ -427,7 +427,7 @@ visit("several are decided together after a look at what differs, high risk exce
   await row(page, refunds[1]).locator("input").check();
   await page.keyboard.press("A");
   await page.locator("h1", { hasText: "Decide 2 requests together" }).waitFor();
-  assert.match(await page.locator("main").innerText(), /Left out: 1 request[\s\S]*Risky[\s\S]*High risk/);
+  assert.match(await page.locator("main").textContent(), /Left out: 1 request[\s\S]*Risky[\s\S]*High risk/);
   const heads = await page.locator(".cells th").allInnerTexts();
   assert.ok(heads.includes("order") && !heads.includes("currency"), heads.join());
   assert.deepEqual(await axe(page), []);
