@@ -8,6 +8,7 @@ import (
 
 	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/models"
 )
@@ -138,6 +139,11 @@ func (s *Service) giveUp(ctx context.Context, a *models.Approval) error {
 	}
 	// It ended, asked again, or was never resumed: the agent has heard, or there is nobody to tell.
 	over := err != nil || row.Status != models.Running || row.Rounds != a.Round
+	if !over {
+		if over, err = s.reported(ctx, a); err != nil {
+			return err
+		}
+	}
 	return s.DB.Tx(ctx, func(tx *database.Tx) error {
 		n, err := tx.Exec(ctx, "UPDATE approvals SET told_at = $1 WHERE id = $2 AND told_at IS NULL", s.DB.NowMs(), a.ID)
 		if err != nil || n == 0 || over {
@@ -154,4 +160,15 @@ func (s *Service) giveUp(ctx context.Context, a *models.Approval) error {
 		}
 		return err
 	})
+}
+
+// reported tells whether the agent has said anything about its execution since the decision: it goes on, so that it knows.
+func (s *Service) reported(ctx context.Context, a *models.Approval) (bool, error) {
+	var n int
+	err := s.DB.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM events WHERE execution_id = $1 AND kind IN ($2, $3) AND at > $4 LIMIT 1) e",
+		[]any{a.ExecutionID, event.KindProgress, event.KindNote, *a.ClosedAt}, &n)
+	if err != nil {
+		return false, fmt.Errorf("look for reports after the decision: %w", err)
+	}
+	return n > 0, nil
 }
