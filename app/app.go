@@ -23,6 +23,7 @@ import (
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/lease"
 	"github.com/agentfield/agentfield/app/node"
+	"github.com/agentfield/agentfield/app/notify"
 	"github.com/agentfield/agentfield/app/payload"
 	"github.com/agentfield/agentfield/app/secret"
 	"github.com/agentfield/agentfield/app/webhook"
@@ -40,6 +41,7 @@ type App struct {
 	nodes      *node.Service
 	executions *execution.Service
 	approvals  *approval.Service
+	notify     *notify.Service
 	webhooks   *webhook.Service
 	server     *api.Server
 	listener   net.Listener
@@ -116,10 +118,22 @@ func (a *App) build(ctx context.Context) error {
 		},
 		Told: func(ctx context.Context, n *models.Notice, answer []byte) { a.approvals.Told(ctx, n, answer) },
 	})
+	toOthers := webhook.ForWebhooks(allowed, c.WebhookTimeout)
+	if c.NotifyURL != "" {
+		if err := webhook.CheckURL(toOthers, c.NotifyURL); err != nil {
+			return fmt.Errorf("notify_url cannot be used (webhook_allowed_hosts lists exceptions): %w", err)
+		}
+	}
+	a.notify = notify.New(notify.Options{
+		DB: a.db, Replica: a.replica, Log: a.log, Client: webhook.NewClient(toOthers), Sign: webhook.Sign,
+		Explain: webhook.Explain, URL: c.NotifyURL, Secret: c.NotifySecret, Format: c.NotifyFormat, Events: c.NotifyEvents,
+		Backoff: lease.Backoff{First: c.WebhookBackoff, Max: c.WebhookMaxBackoff}, PublicURL: a.publicURL,
+	})
 	a.approvals = approval.New(approval.Options{
 		DB: a.db, Events: events, Executions: a.executions, Codec: codec, Log: a.log, PublicURL: a.publicURL,
 		DefaultExpiry: time.Duration(c.ApprovalExpiryHours) * time.Hour, OnReject: c.ApprovalOnReject, OnExpire: c.ApprovalOnExpire, Grace: c.ApprovalGrace,
 		Hold: c.ApprovalHold, CheckCallback: func(raw string) error { return webhook.CheckURL(toNodes, raw) },
+		Announce: a.notify.Announce,
 	})
 	return a.face(ctx)
 }
@@ -158,6 +172,7 @@ func (a *App) metrics() *prometheus.Registry {
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(a.executions.Collectors()...)
 	r.MustRegister(a.webhooks.Collectors()...)
+	r.MustRegister(a.notify.Collectors()...)
 	for _, l := range a.loops() {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "agentfield_loop_last_success_timestamp_seconds", Help: "When a background loop last did its work.",
@@ -171,7 +186,7 @@ func (a *App) metrics() *prometheus.Registry {
 
 func (a *App) loops() []*lease.Loop {
 	loops := append([]*lease.Loop{a.replica.Loop()}, a.executions.Loops()...)
-	loops = append(loops, a.approvals.Loops()...)
+	loops = append(append(loops, a.approvals.Loops()...), a.notify.Loops()...)
 	return append(append(loops, a.webhooks.Loops()...), a.nodes.Loops()...)
 }
 
@@ -201,6 +216,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.tail.Start()
 	a.nodes.Start()
 	a.webhooks.Start()
+	a.notify.Start()
 	a.executions.Start()
 	a.approvals.Start()
 	go func() { a.failed <- a.server.Serve(listener) }()
@@ -224,6 +240,7 @@ func (a *App) Stop(ctx context.Context) error {
 	a.hub.Close()
 	err := a.server.Shutdown(ctx)
 	a.webhooks.Stop(ctx)
+	a.notify.Stop(ctx)
 	a.approvals.Stop()
 	a.executions.Stop()
 	a.nodes.Stop()
@@ -251,6 +268,7 @@ func (a *App) publicURL() string {
 func (a *App) wake() {
 	a.executions.Wake()
 	a.webhooks.Wake()
+	a.notify.Wake()
 }
 
 func (a *App) instanceLost(ctx context.Context, instance, reason string) {

@@ -28,23 +28,24 @@ func (s *Service) deliver(ctx context.Context, c lease.Claimed) {
 	if term.ID != c.Owner {
 		return // the lease was lost meanwhile: the row is somebody else's
 	}
-	attempt, cancel := context.WithCancel(ctx)
+	life := ctx
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(term.Context(), cancel)()
+	defer context.AfterFunc(term.Context(), cancel)() //nolint:contextcheck // whichever ends first
 
 	var kind, approvalID, body string
-	s.patiently(attempt, "read a notification", func() error {
-		return s.DB.QueryRow(attempt, "SELECT event, approval_id, body FROM notifications WHERE id = $1", []any{c.ID}, &kind, &approvalID, &body)
+	s.patiently(ctx, "read a notification", func() error {
+		return s.DB.QueryRow(ctx, "SELECT event, approval_id, body FROM notifications WHERE id = $1", []any{c.ID}, &kind, &approvalID, &body)
 	})
 	o := outcome{problem: "the notification is gone", final: true}
 	if body != "" {
-		o = s.send(attempt, c.ID, body)
+		o = s.send(ctx, c.ID, body)
 	}
-	if attempt.Err() != nil && o.status == nil {
-		s.settle(ctx, c, nil) // nothing was told, or nobody knows: again, with another life of this replica or by another one
+	if ctx.Err() != nil && o.status == nil {
+		s.settle(life, c, nil) // nothing was told, or nobody knows: again, with another life of this replica or by another one
 		return
 	}
-	if s.settle(ctx, c, &o) == Failed {
+	if s.settle(life, c, &o) == Failed {
 		s.Log.Warn("a notification was given up", "event", kind, "approval_id", approvalID, "attempts", c.Attempt, "error", o.problem)
 	}
 }

@@ -43,6 +43,7 @@ func rules() []rule {
 		{from: "app/lease", within: []string{"models", "app/database", "app/event"}, not: web},
 		concept("execution"),
 		concept("node"),
+		concept("notify"),
 		concept("webhook", "app/execution"),
 		{from: "views", within: []string{"models", "views/", "static"}, not: slices.Concat(store, []string{"github.com/gofiber/"})},
 		{from: "static", within: []string{}, not: slices.Concat(store, web)},

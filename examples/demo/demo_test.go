@@ -193,7 +193,8 @@ func TestClaimsArePaidOnlyAsPeopleDecide(t *testing.T) {
 		"to a sum": {small, []string{"request_changes|pay 300|", "approved||"}, `"outcome":"paid","amount":300,"rounds":2,`},
 		"by share": {small, []string{"request_changes|20 % less|", "request_changes|still too much|", "approved||"}, `"outcome":"paid","amount":352.8,"rounds":3,`},
 		"no end": {
-			small, []string{"request_changes||", "request_changes||", "request_changes||", "request_changes||", "request_changes||"},
+			small,
+			[]string{"request_changes||", "request_changes||", "request_changes||", "request_changes||", "request_changes||"},
 			`"outcome":"escalated","amount":0,"rounds":5,"reason":"no agreement after 5 rounds"`,
 		},
 		"too much":       {small, []string{`approved||{"amount":5000}`}, `the changed payment cannot be carried out`},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -181,9 +182,10 @@ func (p *Plane) approvalStatus(w http.ResponseWriter, r *http.Request) {
 
 // approval is a copy of an execution's last request with this id; nil when there is none. It runs under the lock.
 func (p *Plane) approval(executionID, id string) *Approval {
-	for i := len(p.approvals) - 1; i >= 0; i-- {
-		if a := *p.approvals[i]; a.ExecutionID == executionID && a.ID == id {
-			return &a
+	for _, a := range slices.Backward(p.approvals) {
+		if a.ExecutionID == executionID && a.ID == id {
+			found := *a
+			return &found
 		}
 	}
 	return nil
