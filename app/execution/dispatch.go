@@ -34,7 +34,7 @@ func (s *Service) claim(ctx context.Context, n int) ([]*claimed, error) {
 		return nil, err
 	}
 	for _, row := range rows {
-		s.hand.take(row.ID)
+		s.hand.Take(row.ID)
 	}
 	inputs, err := s.inputs(ctx, rows)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *Service) nextDue(ctx context.Context) (time.Duration, bool, error) {
 
 // run calls the agent and settles what came of it. ctx ends when this replica stops waiting for calls.
 func (s *Service) run(ctx context.Context, c *claimed) {
-	defer s.hand.drop(c.ID)
+	defer s.hand.Drop(c.ID)
 	callCtx, done := s.inFlight.begin(ctx, c)
 	out := s.call(callCtx, c)
 	done()
@@ -178,49 +178,6 @@ func (s *Service) keepLate(ctx context.Context, e *models.Execution, out result)
 		data["result"] = cut(string(out.body), 4096)
 	}
 	return s.appendEvent(ctx, e, event.KindLateReport, data)
-}
-
-// hand is what this replica holds from the claim until the outcome is recorded.
-type hand struct {
-	mu     sync.Mutex
-	held   map[string]int
-	missed map[string]struct{} // ours by the record, and not held, at the last look
-}
-
-func (h *hand) take(id string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.held == nil {
-		h.held = map[string]int{}
-	}
-	h.held[id]++
-}
-
-func (h *hand) drop(id string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.held[id]--; h.held[id] <= 0 {
-		delete(h.held, id)
-	}
-}
-
-// lost picks the ids that were not held now and at the last look: between the commit of a claim and take passes a moment.
-func (h *hand) lost(ids []string) []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	missed := map[string]struct{}{}
-	var twice []string
-	for _, id := range ids {
-		if h.held[id] > 0 {
-			continue
-		}
-		if _, again := h.missed[id]; again {
-			twice = append(twice, id)
-		}
-		missed[id] = struct{}{}
-	}
-	h.missed = missed
-	return twice
 }
 
 // inFlight are the calls this replica has open.

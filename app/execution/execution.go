@@ -144,7 +144,7 @@ type Service struct {
 	stopping  chan struct{}
 	stopOnce  sync.Once
 	draining  sync.Mutex // between the beginning of direct calls and Drain
-	hand      hand
+	hand      lease.Hand
 	counters  Counters
 	capped    atomic.Bool // work waits for a node with a cap: whatever ends may let it run
 }

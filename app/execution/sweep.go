@@ -44,7 +44,7 @@ func (s *Service) takeUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for our own work: %w", err)
 	}
-	for _, id := range s.hand.lost(ids) {
+	for _, id := range s.hand.Lost(ids) {
 		e, err := s.Row(ctx, id)
 		if err != nil {
 			return err

@@ -188,12 +188,12 @@ func (s *Service) begins(c *claimed) bool {
 		return false
 	}
 	s.direct.Add(1)
-	s.hand.take(c.ID)
+	s.hand.Take(c.ID)
 	return true
 }
 
 func (s *Service) ends(c *claimed) {
-	s.hand.drop(c.ID)
+	s.hand.Drop(c.ID)
 	s.direct.Done()
 }
 

@@ -16,6 +16,8 @@ type Queue struct {
 
 	claim, reap, due string
 	settle           string
+	ours, putBack    string
+	hand             Hand
 }
 
 // Claimed is a row held by this replica in one attempt. Owner and Attempt fence every later word about it.
@@ -24,6 +26,15 @@ type Claimed struct {
 	Attempt     int // this one included
 	MaxAttempts int
 	Owner       string
+
+	hand *Hand
+}
+
+// ended is called by the worker when the run is over.
+func (c Claimed) ended() {
+	if c.hand != nil {
+		c.hand.Drop(c.ID)
+	}
 }
 
 // NewQueue renders the statements for a table; the name is one of our own, never input.
@@ -44,6 +55,9 @@ func NewQueue(db *database.DB, replica *Replica, table string) *Queue {
 		reap: `WITH lost AS (SELECT id FROM ` + table + ` WHERE lease_owner IS NOT NULL AND status = 'running' AND NOT EXISTS
 			(SELECT 1 FROM replicas r WHERE r.id = lease_owner AND r.expires_at > $1) LIMIT 1000` + skip + `)
 			UPDATE ` + table + ` SET status = 'queued', available_at = $1, attempt = attempt - 1, lease_owner = NULL WHERE id IN (SELECT id FROM lost)`,
+		ours: `SELECT id FROM ` + table + ` WHERE lease_owner = $1 AND status = 'running'`,
+		putBack: `UPDATE ` + table + ` SET status = 'queued', available_at = $1, attempt = attempt - 1, lease_owner = NULL
+			WHERE id = $2 AND status = 'running' AND lease_owner = $3`,
 		due: `SELECT min(available_at) FROM ` + table + ` WHERE status = 'queued'`,
 	}
 }
@@ -60,7 +74,7 @@ func (q *Queue) Claim(ctx context.Context, n int) ([]Claimed, error) {
 		}
 		defer rows.Close()
 		for rows.Next() {
-			c := Claimed{Owner: owner}
+			c := Claimed{Owner: owner, hand: &q.hand}
 			if err := rows.Scan(&c.ID, &c.Attempt, &c.MaxAttempts); err != nil {
 				return err
 			}
@@ -71,6 +85,9 @@ func (q *Queue) Claim(ctx context.Context, n int) ([]Claimed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claim leased work: %w", err)
 	}
+	for _, c := range claimed {
+		q.hand.Take(c.ID)
+	}
 	return claimed, nil
 }
 
@@ -80,7 +97,7 @@ func (q *Queue) Settle(ctx context.Context, tx *database.Tx, c Claimed, status s
 	return n == 1, err
 }
 
-// Reap puts back the rows of replicas that have died and tells how many there were.
+// Reap puts back the rows of replicas that have died, and those of ours that nobody works on, and tells how many there were.
 func (q *Queue) Reap(ctx context.Context) (int64, error) {
 	var n int64
 	err := q.db.Tx(ctx, func(tx *database.Tx) (err error) {
@@ -89,6 +106,41 @@ func (q *Queue) Reap(ctx context.Context) (int64, error) {
 	})
 	if err != nil {
 		return 0, fmt.Errorf("take back the work of dead replicas: %w", err)
+	}
+	lost, err := q.takeUp(ctx)
+	return n + lost, err
+}
+
+// takeUp puts back what is ours by the record and not in hand.
+func (q *Queue) takeUp(ctx context.Context) (int64, error) {
+	owner := q.replica.ID()
+	rows, err := q.db.Query(ctx, q.ours, owner)
+	if err != nil {
+		return 0, fmt.Errorf("look for our own leased work: %w", err)
+	}
+	defer rows.Close()
+	var ours []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return 0, fmt.Errorf("look for our own leased work: %w", err)
+		}
+		ours = append(ours, id)
+	}
+	if err := rows.Err(); err != nil {
+		return 0, fmt.Errorf("look for our own leased work: %w", err)
+	}
+	rows.Close()
+	var n int64
+	for _, id := range q.hand.Lost(ours) {
+		err := q.db.Tx(ctx, func(tx *database.Tx) error {
+			_, err := tx.Exec(ctx, q.putBack, q.db.NowMs(), id, owner)
+			return err
+		})
+		if err != nil {
+			return n, fmt.Errorf("take up lost work of our own: %w", err)
+		}
+		n++
 	}
 	return n, nil
 }

@@ -123,6 +123,9 @@ func (r *Replica) begin(ctx context.Context) error {
 func (r *Replica) renew(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.ttl)
 	defer cancel()
+	if r.Term().ctx.Err() != nil { // it has ended and the next one could not begin: renewing it would give a dead term a living lease
+		return false, r.begin(ctx)
+	}
 	beat := time.Now()
 	err := r.beatOnce(ctx)
 	if err == nil {

@@ -90,6 +90,9 @@ func (w *Worker[T]) claim(ctx context.Context) (bool, error) {
 		held := &slot{release: w.release}
 		w.wg.Go(func() { //nolint:contextcheck // what is claimed runs as long as the worker, not as the claim
 			defer held.free()
+			if leased, ok := any(item).(interface{ ended() }); ok {
+				defer leased.ended()
+			}
 			defer w.recovered()
 			w.Run(context.WithValue(w.ctx, slotKey{}, held), item)
 		})
