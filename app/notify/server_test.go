@@ -92,7 +92,7 @@ func TestReviewersAreToldAndTheAgentGoesOn(t *testing.T) {
 		if decided := told(t, receiver, before+2); decided["event"] != "approval.decided" || decided["decision"] != "approved" || decided["feedback"] != "fine" {
 			t.Errorf("told %v", decided)
 		}
-		if end := r.Ended(t, id); end.Text("status") != "succeeded" || end.Text("result/Status") != "approved" || end.Text("result/Feedback") != "fine" {
+		if end := r.Ended(t, id); end.Text("status") != "succeeded" || end.Text("result/status") != "approved" || end.Text("result/feedback") != "fine" {
 			t.Errorf("%s", end.Body)
 		}
 
@@ -102,7 +102,7 @@ func TestReviewersAreToldAndTheAgentGoesOn(t *testing.T) {
 		if expired := told(t, receiver, before+4); expired["event"] != "approval.expired" || expired["execution_id"] != late.Text("execution_id") {
 			t.Errorf("told %v", expired)
 		}
-		if end := r.Ended(t, late.Text("execution_id")); end.Text("status") != "succeeded" || end.Text("result/Status") != "expired" {
+		if end := r.Ended(t, late.Text("execution_id")); end.Text("status") != "succeeded" || end.Text("result/status") != "expired" {
 			t.Errorf("%s", end.Body)
 		}
 	}, func(c *config.Config) { c.NotifyURL, c.NotifySecret = receiver.URL, secret })

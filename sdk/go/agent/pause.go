@@ -59,12 +59,12 @@ type Policy struct {
 
 // Decision is what came of a PauseRequest.
 type Decision struct {
-	Status   string // Approved, Rejected, RequestChanges or Expired
-	Feedback string // the reviewer's words; may be empty
+	Status   string `json:"status"`   // Approved, Rejected, RequestChanges or Expired
+	Feedback string `json:"feedback"` // the reviewer's words; may be empty
 	// Response has the answers to the form, else the payload as the reviewer changed it; nil when there is neither.
-	Response  json.RawMessage
-	DecidedBy string
-	RequestID string
+	Response  json.RawMessage `json:"response,omitempty"`
+	DecidedBy string          `json:"decided_by"`
+	RequestID string          `json:"approval_request_id"`
 }
 
 // ErrNoExecution says that Pause was called outside of an execution: nobody could wait for the decision.

@@ -60,7 +60,7 @@ func TestPauseAsksAndGivesTheDecision(t *testing.T) {
 	}
 	plane.Decide("mine", RequestChanges, "less", json.RawMessage(`{"amount":2}`))
 	wantAnswer(t, within(t, answer, "the answer"), 200,
-		`{"Status":"request_changes","Feedback":"less","Response":{"amount":2},"DecidedBy":"reviewer","RequestID":"mine"}`)
+		`{"status":"request_changes","feedback":"less","response":{"amount":2},"decided_by":"reviewer","approval_request_id":"mine"}`)
 }
 
 func TestCallbackIsAHintAndNoDecision(t *testing.T) {
@@ -91,7 +91,7 @@ func TestCallbackIsAHintAndNoDecision(t *testing.T) {
 	plane.Decide(asked.ID, Rejected, "no", nil)
 	wantAnswer(t, plane.Callback(t.Context(), plane.AwaitApproval("exec_1", 1)), 200, `{"resolved":true,"status":"received"}`)
 	wantAnswer(t, within(t, answer, "the answer"), 200,
-		`{"Status":"rejected","Feedback":"no","Response":null,"DecidedBy":"reviewer","RequestID":"`+asked.ID+`"}`)
+		`{"status":"rejected","feedback":"no","decided_by":"reviewer","approval_request_id":"`+asked.ID+`"}`)
 
 	for _, unknown := range []agenttest.Approval{{ID: "other", ExecutionID: "exec_1"}, {ID: asked.ID, ExecutionID: "exec_2"}} {
 		unknown.Request = asked.Request
@@ -158,7 +158,7 @@ func TestPauseGoesOnThroughFaultsOfTheControlPlane(t *testing.T) {
 	asked := plane.AwaitApproval("exec_1", 1)
 	plane.AwaitRequest("GET", "/api/v1/executions/exec_1/approval-status?approval_request_id="+asked.ID+"&wait=30s", len(faults)+1)
 	plane.Decide(asked.ID, Expired, "", nil)
-	if got := within(t, answer, "the answer"); got.Status != 200 || !strings.Contains(got.Body, `"Status":"expired"`) {
+	if got := within(t, answer, "the answer"); got.Status != 200 || !strings.Contains(got.Body, `"status":"expired"`) {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -235,7 +235,7 @@ func TestLostAnswerToARequestAsksNobodyTwice(t *testing.T) {
 		panic(http.ErrAbortHandler) // it is stored and decided, and the agent never hears that it was
 	})
 	answer := within(t, dispatch(plane, "tester.ask", `1`, "exec_1", 1), "the answer")
-	if answer.Status != 200 || !strings.Contains(answer.Body, `"Feedback":"quick"`) || len(plane.Approvals()) != 1 {
+	if answer.Status != 200 || !strings.Contains(answer.Body, `"feedback":"quick"`) || len(plane.Approvals()) != 1 {
 		t.Errorf("got %+v and %d requests", answer, len(plane.Approvals()))
 	}
 }
