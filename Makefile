@@ -118,7 +118,8 @@ help:
 	@sed -n 's/^## //p' Makefile | awk -F': ' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 $(NODE_MODULES): package.json package-lock.json
-	npm ci --no-audit --no-fund
+	@# Not npm ci: it refuses a lock file without the packages of platforms that the registry at hand does not have.
+	npm install --no-save --no-audit --no-fund
 	@touch $@
 
 $(GOLANGCI):
