@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/approval"
@@ -24,6 +26,7 @@ func queueFilter(c *fiber.Ctx) (approvals.Filter, approval.Filter, error) {
 	shown := approvals.Filter{
 		State: c.Query("state"), Risk: c.Query("risk"), Node: c.Query("node"), Target: c.Query("target"), Session: c.Query("session"), Actor: c.Query("actor"),
 		Run: c.Query("run"), Claimed: c.Query("claimed"), Q: c.Query("q"), Sort: c.Query("sort"), View: c.Query("view"), Cursor: c.Query("cursor"),
+		Full: c.Query("full") == "1",
 	}
 	for name, value := range map[string]string{"node": shown.Node, "target": shown.Target, "session": shown.Session, "actor": shown.Actor, "run": shown.Run, "q": shown.Q} {
 		if err := opaque(name, value); err != nil {
@@ -151,9 +154,7 @@ func (s *Server) queuePage(c *fiber.Ctx, shown approvals.Filter, list approval.P
 	}
 	if open == nil {
 		open = &opened{}
-		if len(list.Rows) > 0 {
-			open.approval = list.Rows[0]
-		}
+		open.approval = firstToShow(shown, list.Rows)
 	} else {
 		p.Named, p.Missing = true, open.missing
 	}
@@ -179,12 +180,22 @@ func (s *Server) queuePage(c *fiber.Ctx, shown approvals.Filter, list approval.P
 	return page(c, status, approvals.Show(p), "inbox", "queue", "item")
 }
 
+// firstToShow is the request that opens by itself: the first that still waits, or among the decided ones the first.
+func firstToShow(shown approvals.Filter, rows []*models.Approval) *models.Approval {
+	for _, a := range rows {
+		if a.Status == models.ApprovalPending || shown.State == approvals.StateDecided {
+			return a
+		}
+	}
+	return nil
+}
+
 func (s *Server) fillQueue(ctx context.Context, p *approvals.Page, list approval.Page) error {
 	counts, err := s.Approvals.Count(ctx, p.Me)
 	if err != nil {
 		return err
 	}
-	p.Counts = approvals.Counts{Pending: counts.Pending, Mine: counts.Mine, Expiring: counts.Expiring, Overdue: counts.Overdue, Limit: approval.CountLimit}
+	p.Counts = shownCounts(counts)
 	shapes := make([]string, len(list.Rows))
 	for i, a := range list.Rows {
 		shapes[i] = a.Shape
@@ -212,6 +223,10 @@ func (s *Server) fillQueue(ctx context.Context, p *approvals.Page, list approval
 	p.Any = p.Last != nil || counts.Pending > 0
 	p.Target, err = s.Nodes.AnyTarget(ctx)
 	return err
+}
+
+func shownCounts(c approval.Counts) approvals.Counts {
+	return approvals.Counts{Pending: c.Pending, Mine: c.Mine, Expiring: c.Expiring, Overdue: c.Overdue, Limit: approval.CountLimit}
 }
 
 func anyRight(who approval.Person) approvals.Right {
@@ -242,7 +257,7 @@ func (s *Server) item(ctx context.Context, c *fiber.Ctx, open *opened) (*approva
 	a := open.approval
 	who := person(c)
 	item := &approvals.Item{
-		Approval: a, Right: rightTo(who, a), Policy: approval.Words(a), Consequences: consequences(a), Hold: int(s.Approvals.Hold.Seconds()),
+		Approval: a, Right: rightTo(who, a), Policy: approval.Words(a), Consequences: consequences(a), Hold: s.holdOf(a),
 		Typed: open.typed, Conflict: open.conflict, Problems: open.problems,
 	}
 	if own := s.base(c) + "/approvals/" + a.ID; a.URL != own && !strings.HasSuffix(a.URL, "/approvals/"+a.ID) {
@@ -321,6 +336,14 @@ func (s *Server) fillRun(ctx context.Context, item *approvals.Item) error {
 	return nil
 }
 
+// holdOf is how long a decision is held, in seconds: not at all when it would run out meanwhile.
+func (s *Server) holdOf(a *models.Approval) int {
+	if a.ExpiresAt-s.Now().UnixMilli() >= time.Minute.Milliseconds() {
+		return int(s.Approvals.Hold.Seconds())
+	}
+	return 0
+}
+
 // consequences say what each button really does here.
 func consequences(a *models.Approval) approvals.Consequences {
 	words := approvals.Consequences{
@@ -377,7 +400,11 @@ func (s *Server) freshApprovals(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return page(c, fiber.StatusOK, approvals.FreshPill(approvals.Fresh{Filter: shown, Count: n, More: more, At: at}))
+	counts, err := s.Approvals.Count(c.UserContext(), principal(c).Name)
+	if err != nil {
+		return err
+	}
+	return page(c, fiber.StatusOK, approvals.FreshPill(approvals.Fresh{Filter: shown, Count: n, More: more, At: at, Counts: shownCounts(counts)}))
 }
 
 // decideByForm takes a decision from the dashboard.
@@ -404,8 +431,12 @@ func (s *Server) decideByForm(c *fiber.Ctx) error {
 	if len(problems) > 0 {
 		return s.refill(c, &opened{approval: a, typed: &typed, problems: problems, status: fiber.StatusUnprocessableEntity})
 	}
+	edited, err := s.editedOf(ctx, a, typed)
+	if err != nil {
+		return err
+	}
 	done, err := s.Approvals.Decide(ctx, person(c), a.ID, approval.Decision{
-		Word: word, Feedback: strings.TrimSpace(typed.Feedback), Response: response, Edited: bytesOf(typed.Edited), Version: version,
+		Word: word, Feedback: strings.TrimSpace(typed.Feedback), Response: response, Edited: edited, Version: version,
 		Hold: c.FormValue("hold") == "1", FeedbackRequired: true,
 	})
 	if err != nil {
@@ -422,6 +453,19 @@ func bytesOf(text string) []byte {
 		return nil
 	}
 	return []byte(text)
+}
+
+// editedOf is the proposal as the reviewer changed it; nil when it is still the same, because a browser without JavaScript sends it always.
+func (s *Server) editedOf(ctx context.Context, a *models.Approval, typed approvals.Typed) ([]byte, error) {
+	edited := bytesOf(typed.Edited)
+	if edited == nil {
+		return nil, nil
+	}
+	body, err := s.Approvals.Body(ctx, a.ID)
+	if err != nil || approvals.SameJSON(body.Payload, edited) {
+		return nil, err
+	}
+	return edited, nil
 }
 
 // formOf is a form as it was sent.
@@ -483,29 +527,63 @@ func nextFilter(c *fiber.Ctx) (approvals.Filter, approval.Filter, error) {
 	return queueFilter(c)
 }
 
-// onward leads to the next request of the list the visitor came from.
+// onward leads to the next request of the list the visitor came from: the one the page names, else the first one after it.
 func (s *Server) onward(c *fiber.Ctx, decided *models.Approval) error {
+	then := c.FormValue("then")
 	shown, f, err := nextFilter(c)
 	if err != nil {
 		return err
 	}
-	f.Limit = 2
-	list, err := s.Approvals.List(c.UserContext(), f)
+	to := shown.Href()
+	next, err := s.nextOf(c.UserContext(), f, decided, then)
 	if err != nil {
 		return err
 	}
-	to := shown.Href()
-	for _, a := range list.Rows {
-		if a.ID != decided.ID && a.Status == models.ApprovalPending {
-			to = shown.Item(a.ID)
-			break
-		}
+	if next != "" {
+		to = shown.Item(next)
 	}
 	separator := "?"
 	if strings.Contains(to, "?") {
 		separator = "&"
 	}
 	return seeOther(c, to+separator+"done="+url.QueryEscape(decided.ID))
+}
+
+func (s *Server) nextOf(ctx context.Context, f approval.Filter, decided *models.Approval, then string) (string, error) {
+	if then != "" {
+		a, err := s.Approvals.Get(ctx, then)
+		if err == nil && a.Status == models.ApprovalPending {
+			return a.ID, nil
+		}
+		if err != nil && !errors.Is(err, approval.ErrNotFound) {
+			return "", err
+		}
+	}
+	list, err := s.Approvals.List(ctx, f)
+	if err != nil {
+		return "", err
+	}
+	first := ""
+	for _, a := range list.Rows {
+		if a.ID == decided.ID || a.Status != models.ApprovalPending {
+			continue
+		}
+		if after(f, a, decided) {
+			return a.ID, nil
+		}
+		if first == "" {
+			first = a.ID
+		}
+	}
+	return first, nil
+}
+
+// after reports whether a stands below b in a list.
+func after(f approval.Filter, a, b *models.Approval) bool {
+	if f.Newest {
+		return a.CreatedAt < b.CreatedAt || a.CreatedAt == b.CreatedAt && a.ID < b.ID
+	}
+	return a.ExpiresAt > b.ExpiresAt || a.ExpiresAt == b.ExpiresAt && a.ID > b.ID
 }
 
 // decideOne is the JSON twin: a decision on one request by its id.
@@ -535,9 +613,19 @@ func (s *Server) decideOne(c *fiber.Ctx) error {
 
 // undoDecision withdraws a decision that is not in effect yet.
 func (s *Server) undoDecision(c *fiber.Ctx) error {
-	a, err := s.Approvals.Undo(c.UserContext(), person(c), c.Params("id"))
+	before, err := s.Approvals.Get(c.UserContext(), c.Params("id"))
 	if err != nil {
 		return err
+	}
+	a, err := s.Approvals.Undo(c.UserContext(), person(c), before.ID)
+	if err != nil {
+		return err
+	}
+	// What was written is in the box again.
+	if text := (approvals.Typed{Feedback: text(before.Feedback)}).Draft(); text != "" {
+		if err := s.Approvals.SaveDraft(c.UserContext(), principal(c).Name, a.ID, text); err != nil {
+			return err
+		}
 	}
 	return s.backTo(c, a)
 }
@@ -579,6 +667,9 @@ func (s *Server) saveDraft(c *fiber.Ctx) error {
 	if err := s.Approvals.SaveDraft(c.UserContext(), principal(c).Name, a.ID, strings.ToValidUTF8(strings.ReplaceAll(c.FormValue("text"), "\x00", ""), "")); err != nil {
 		return err
 	}
+	if c.FormValue("discard") == "1" {
+		return s.backTo(c, a)
+	}
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
@@ -614,7 +705,16 @@ func (s *Server) bulkForm(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return s.bulkPage(c, shown, strings.FieldsFunc(c.Query("ids"), func(r rune) bool { return r == ',' }), fiber.StatusOK, "", "")
+	return s.bulkPage(c, shown, listed(c.Context().QueryArgs(), "ids"), fiber.StatusOK, "", "")
+}
+
+// listed are the ids of a field that may come several times, each with a comma list.
+func listed(args *fasthttp.Args, key string) []string {
+	var ids []string
+	for _, value := range args.PeekMulti(key) {
+		ids = append(ids, strings.FieldsFunc(string(value), func(r rune) bool { return r == ',' })...)
+	}
+	return ids
 }
 
 func (s *Server) bulkPage(c *fiber.Ctx, shown approvals.Filter, ids []string, status int, feedback, problem string) error {
@@ -681,7 +781,7 @@ func (s *Server) decideTogether(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ids := strings.FieldsFunc(c.FormValue("ids"), func(r rune) bool { return r == ',' })
+	ids := listed(c.Request().PostArgs(), "ids")
 	word, ok := approval.ReadDecision(c.FormValue("decision"))
 	if !ok || word == models.ApprovalExpired {
 		return badRequest("decision_invalid", "choose approve, request changes or reject")
@@ -699,8 +799,12 @@ func (s *Server) decideTogether(c *fiber.Ctx) error {
 		Me:    principal(c).Name, Filter: shown, Decision: word,
 	}
 	for _, item := range p.Items {
+		version, err := strconv.Atoi(c.FormValue("version." + item.Approval.ID)) // as it was when the visitor looked
+		if err != nil {
+			return badRequest("invalid_parameter", "version.%s is missing", item.Approval.ID)
+		}
 		done, err := s.Approvals.Decide(ctx, person(c), item.Approval.ID, approval.Decision{
-			Word: word, Feedback: feedback, Version: item.Approval.Version, Hold: c.FormValue("hold") == "1", FeedbackRequired: true,
+			Word: word, Feedback: feedback, Version: version, Hold: c.FormValue("hold") == "1", FeedbackRequired: true,
 		})
 		result.Results = append(result.Results, resultOf(item.Approval, done, err))
 	}

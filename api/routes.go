@@ -109,7 +109,7 @@ func (s *Server) add(r fiber.Router, routes []Route) {
 			panic(fmt.Sprintf("api: %s %s has no scope", route.Method, route.Path))
 		}
 		handlers := []fiber.Handler{s.demand(route.Scope)}
-		if strings.Contains(route.Path, ":id") {
+		if strings.Contains(route.Path, ":") {
 			handlers = append(handlers, possible(route.Path))
 		}
 		r.Add(route.Method, route.Path, append(handlers, route.handler)...)
@@ -119,7 +119,8 @@ func (s *Server) add(r fiber.Router, routes []Route) {
 // possible spares the database ids that nothing can have. PostgreSQL would refuse some of them with an error.
 func possible(path string) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		if opaque("id", c.Params("id")) == nil {
+		wrong := func(name string) bool { return name != "target" && opaque(name, c.Params(name)) != nil }
+		if !slices.ContainsFunc(c.Route().Params, wrong) {
 			return c.Next()
 		}
 		switch {
@@ -127,6 +128,10 @@ func possible(path string) fiber.Handler {
 			return nodeNotFound(node.ErrUnknownNode)
 		case strings.HasPrefix(path, "/approvals/"):
 			return approval.ErrNotFound
+		case strings.HasPrefix(path, "/settings/users/"):
+			return access.ErrNoUser
+		case strings.HasPrefix(path, "/settings/api-keys/"):
+			return access.ErrNoKey
 		}
 		return execution.ErrNotFound
 	}

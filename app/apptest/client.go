@@ -239,7 +239,7 @@ func (r *Rig) Events(t *testing.T, id string) []string {
 	var kinds []string
 	for i := range answer.Len("events") {
 		switch kind := strings.TrimPrefix(answer.Text("events/"+strconv.Itoa(i)+"/type"), "execution."); kind {
-		case "released", "notice", "webhook.attempted":
+		case "released", "notice", "webhook.attempted", "approval.changed":
 		default:
 			kinds = append(kinds, kind)
 		}

@@ -60,6 +60,9 @@ func New(t *testing.T, options ...Option) *Rig {
 	for _, change := range options {
 		change(&c)
 	}
+	if c.DatabaseURL == "" {
+		copyTemplate(t, c.DataDir)
+	}
 	r := &Rig{Clock: &Clock{}, config: c, client: newClient()}
 	t.Cleanup(r.client.CloseIdleConnections)
 	r.start(t)

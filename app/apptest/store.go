@@ -19,7 +19,7 @@ type Store struct {
 func openStore(t *testing.T, c config.Config) *Store {
 	t.Helper()
 	s := &Store{postgres: c.DatabaseURL != ""}
-	driver, source := "sqlite3", "file:"+filepath.Join(c.DataDir, "agentfield.db")+"?mode=ro&_pragma=busy_timeout(5000)"
+	driver, source := "sqlite3", "file:"+filepath.Join(c.DataDir, databaseFile)+"?mode=ro&_pragma=busy_timeout(5000)"
 	if s.postgres {
 		driver, source = "pgx", c.DatabaseURL
 	}
