@@ -110,18 +110,31 @@ func (s *Server) admit(c *fiber.Ctx, scope access.Scope) error {
 	return access.Authorise(p, scope)
 }
 
-// recognise: pages know people by their session, the API knows programs by their key, and neither takes what is the other's.
+// recognise finds out who acts. Whoever bears the marks of an agent is one, by whatever way the request comes.
 func (s *Server) recognise(c *fiber.Ctx) (access.Principal, error) {
-	ctx := c.UserContext()
-	if signature := signatureOf(c); signature != "" && strings.HasPrefix(c.Path(), "/api/v1/webhooks/approval") {
-		return s.byApprovalSecret(c, signature)
-	}
-	if wantsJSON(c) {
-		p, err := s.Access.Authenticate(ctx, credential(c), c.IP())
-		if err == nil && marksOfAgent(c) {
-			p = p.AsAgent()
+	if strings.HasPrefix(c.Path(), "/api/v1/webhooks/approval") {
+		if signature := signatureOf(c); signature != "" {
+			return s.byApprovalSecret(c, signature)
 		}
-		return p, err
+	}
+	p, err := s.known(c)
+	if err == nil && marksOfAgent(c) {
+		p = p.AsAgent()
+	}
+	if errors.Is(err, access.ErrUnauthorized) && credential(c) == "" && strings.HasSuffix(c.Path(), "/webhooks/approval-response") {
+		return p, &failure{
+			status: fiber.StatusUnauthorized, code: "unauthorized", title: "missing webhook signature",
+			details: "sign the body with the shared approval secret, or send a credential that may approve",
+		}
+	}
+	return p, err
+}
+
+// known: pages know people by their session, the API knows programs by their key, and neither takes what is the other's.
+func (s *Server) known(c *fiber.Ctx) (access.Principal, error) {
+	ctx := c.UserContext()
+	if wantsJSON(c) {
+		return s.Access.Authenticate(ctx, credential(c), c.IP())
 	}
 	if token := s.sessionCookie(c); token != "" {
 		p, err := s.Access.Session(ctx, token)
