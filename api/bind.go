@@ -79,9 +79,8 @@ func checkJSON(body []byte) error {
 }
 
 func whereInvalid(body []byte) string {
-	var syntax *json.SyntaxError
 	var whole json.RawMessage
-	if errors.As(json.Unmarshal(body, &whole), &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &whole)); ok {
 		return fmt.Sprintf(": %s at byte %d", syntax.Error(), syntax.Offset)
 	}
 	return ""

@@ -47,8 +47,7 @@ func invalidJSON(format string, args ...any) error {
 
 // asFailure translates what services return.
 func asFailure(err error) *failure {
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return f
 	}
 	for _, translate := range []func(error) *failure{executionFailure, approvalFailure, nodeFailure, accessFailure, frameworkFailure} {

@@ -137,8 +137,13 @@ func readIDs(c *fiber.Ctx, sub *execution.Submission) error {
 		name string
 		into *string
 	}{
-		{"X-Run-ID", &sub.RunID}, {"X-Workflow-ID", &sub.WorkflowID}, {"X-Parent-Execution-ID", &sub.ParentID},
-		{"X-Session-ID", &sub.SessionID}, {"X-Actor-ID", &sub.ActorID}, {"X-Caller-Agent-ID", &sub.Caller}, {"X-Agent-Node-ID", &sub.Caller},
+		{"X-Run-ID", &sub.RunID},
+		{"X-Workflow-ID", &sub.WorkflowID},
+		{"X-Parent-Execution-ID", &sub.ParentID},
+		{"X-Session-ID", &sub.SessionID},
+		{"X-Actor-ID", &sub.ActorID},
+		{"X-Caller-Agent-ID", &sub.Caller},
+		{"X-Agent-Node-ID", &sub.Caller},
 	} {
 		value := c.Get(h.name)
 		if value == "" {

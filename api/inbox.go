@@ -361,7 +361,7 @@ func consequences(a *models.Approval) approvals.Consequences {
 
 // approvalRows brings rows of the queue up to date.
 func (s *Server) approvalRows(c *fiber.Ctx) error {
-	ids := strings.FieldsFunc(c.Query("ids"), func(r rune) bool { return r == ',' })
+	ids := possibleIDs(c.Query("ids"))
 	if len(ids) > maxRows {
 		return badRequest("too_many_ids", "at most %d rows can be asked for at once", maxRows)
 	}
@@ -419,7 +419,13 @@ func (s *Server) decideByForm(c *fiber.Ctx) error {
 	if !ok || word == models.ApprovalExpired {
 		return badRequest("decision_invalid", "choose approve, request changes or reject")
 	}
-	version, _ := strconv.Atoi(c.FormValue("version"))
+	version, err := versionOf(c, "version")
+	if err != nil {
+		return err
+	}
+	if _, _, err := nextFilter(c); err != nil { // before anything is decided
+		return err
+	}
 	a, err := s.Approvals.Get(ctx, c.Params("id"))
 	if err != nil {
 		return err
@@ -446,6 +452,15 @@ func (s *Server) decideByForm(c *fiber.Ctx) error {
 		return err
 	}
 	return s.onward(c, done.Approval)
+}
+
+// versionOf is what the visitor has seen: a decision without it could be about something else.
+func versionOf(c *fiber.Ctx, name string) (int, error) {
+	version, err := strconv.Atoi(c.FormValue(name))
+	if err != nil || version < 1 {
+		return 0, badRequest("invalid_parameter", "%s is missing", name)
+	}
+	return version, nil
 }
 
 func bytesOf(text string) []byte {
@@ -527,7 +542,8 @@ func nextFilter(c *fiber.Ctx) (approvals.Filter, approval.Filter, error) {
 	return queueFilter(c)
 }
 
-// onward leads to the next request of the list the visitor came from: the one the page names, else the first one after it.
+// onward leads to the next request of the list the visitor came from: the one the page names, else the first one after it. The decision
+// is made: whatever is wrong with the list, the answer is not an error.
 func (s *Server) onward(c *fiber.Ctx, decided *models.Approval) error {
 	then := c.FormValue("then")
 	shown, f, err := nextFilter(c)
@@ -537,9 +553,8 @@ func (s *Server) onward(c *fiber.Ctx, decided *models.Approval) error {
 	to := shown.Href()
 	next, err := s.nextOf(c.UserContext(), f, decided, then)
 	if err != nil {
-		return err
-	}
-	if next != "" {
+		s.Log.Warn("cannot find the next request for approval", "error", err)
+	} else if next != "" {
 		to = shown.Item(next)
 	}
 	separator := "?"
@@ -550,7 +565,7 @@ func (s *Server) onward(c *fiber.Ctx, decided *models.Approval) error {
 }
 
 func (s *Server) nextOf(ctx context.Context, f approval.Filter, decided *models.Approval, then string) (string, error) {
-	if then != "" {
+	if then != "" && opaque("then", then) == nil {
 		a, err := s.Approvals.Get(ctx, then)
 		if err == nil && a.Status == models.ApprovalPending {
 			return a.ID, nil
@@ -664,7 +679,7 @@ func (s *Server) saveDraft(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Approvals.SaveDraft(c.UserContext(), principal(c).Name, a.ID, strings.ToValidUTF8(strings.ReplaceAll(c.FormValue("text"), "\x00", ""), "")); err != nil {
+	if err := s.Approvals.SaveDraft(c.UserContext(), principal(c).Name, a.ID, plainText(c.FormValue("text"))); err != nil {
 		return err
 	}
 	if c.FormValue("discard") == "1" {
@@ -673,13 +688,18 @@ func (s *Server) saveDraft(c *fiber.Ctx) error {
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
+// plainText is what both databases can store of a text.
+func plainText(text string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "")
+}
+
 func (s *Server) saveView(c *fiber.Ctx) error {
 	shown, _, err := nextFilter(c)
 	if err != nil {
 		return err
 	}
 	shown.View, shown.Cursor = "", ""
-	id, err := s.Approvals.SaveView(c.UserContext(), principal(c).Name, strings.TrimSpace(c.FormValue("name")), shown.Query())
+	id, err := s.Approvals.SaveView(c.UserContext(), principal(c).Name, strings.TrimSpace(plainText(c.FormValue("name"))), shown.Query())
 	if err != nil {
 		return err
 	}
@@ -712,9 +732,15 @@ func (s *Server) bulkForm(c *fiber.Ctx) error {
 func listed(args *fasthttp.Args, key string) []string {
 	var ids []string
 	for _, value := range args.PeekMulti(key) {
-		ids = append(ids, strings.FieldsFunc(string(value), func(r rune) bool { return r == ',' })...)
+		ids = append(ids, possibleIDs(string(value))...)
 	}
 	return ids
+}
+
+// possibleIDs are those of a comma list that something can have.
+func possibleIDs(list string) []string {
+	ids := strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+	return slices.DeleteFunc(ids, func(id string) bool { return opaque("id", id) != nil })
 }
 
 func (s *Server) bulkPage(c *fiber.Ctx, shown approvals.Filter, ids []string, status int, feedback, problem string) error {
@@ -798,13 +824,15 @@ func (s *Server) decideTogether(c *fiber.Ctx) error {
 		Frame: s.frame(c, "Decided together", "approvals", layout.Crumb{Label: "Approvals", Href: shown.Href()}, layout.Crumb{Label: "Decided together"}),
 		Me:    principal(c).Name, Filter: shown, Decision: word,
 	}
-	for _, item := range p.Items {
-		version, err := strconv.Atoi(c.FormValue("version." + item.Approval.ID)) // as it was when the visitor looked
-		if err != nil {
-			return badRequest("invalid_parameter", "version.%s is missing", item.Approval.ID)
+	seen := make([]int, len(p.Items))
+	for i, item := range p.Items {
+		if seen[i], err = versionOf(c, "version."+item.Approval.ID); err != nil {
+			return err // nothing is decided yet
 		}
+	}
+	for i, item := range p.Items {
 		done, err := s.Approvals.Decide(ctx, person(c), item.Approval.ID, approval.Decision{
-			Word: word, Feedback: feedback, Version: version, Hold: c.FormValue("hold") == "1", FeedbackRequired: true,
+			Word: word, Feedback: feedback, Version: seen[i], Hold: c.FormValue("hold") == "1", FeedbackRequired: true,
 		})
 		result.Results = append(result.Results, resultOf(item.Approval, done, err))
 	}
@@ -822,8 +850,7 @@ func resultOf(before *models.Approval, done approval.Outcome, err error) approva
 		}
 		return approvals.Result{Approval: done.Approval, OK: true, Text: text}
 	}
-	var late *approval.DecidedError
-	if errors.As(err, &late) {
+	if late, ok := errors.AsType[*approval.DecidedError](err); ok {
 		return approvals.Result{Approval: late.Approval, Text: upper(late.Error()) + "."}
 	}
 	f := asFailure(err)

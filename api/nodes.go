@@ -149,8 +149,7 @@ func (s *Server) capabilities(c *fiber.Ctx) error {
 		}
 	}
 	q, err := node.ParseDiscovery(func(name string) string { return c.Query(name) })
-	var wrong *node.ParameterError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*node.ParameterError](err); ok {
 		o := newObject(256)
 		o.text("error", "invalid_parameter")
 		o.text("message", wrong.Error())
@@ -171,8 +170,7 @@ func (s *Server) capabilities(c *fiber.Ctx) error {
 
 // wrongParameter tells what is wrong with a query from what is wrong with a registration: a code has one meaning.
 func wrongParameter(err error) error {
-	var invalid *node.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*node.InvalidError](err); ok {
 		return badRequest("invalid_parameter", "%s", invalid.Message)
 	}
 	return err

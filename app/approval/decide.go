@@ -77,8 +77,7 @@ func (s *Service) Decide(ctx context.Context, who Person, id string, d Decision)
 		after, err = s.decide(ctx, tx, who, a, d)
 		return err
 	})
-	var late *DecidedError
-	if errors.As(err, &late) {
+	if late, ok := errors.AsType[*DecidedError](err); ok {
 		stands, err := s.expired(ctx, late.Approval)
 		if err != nil {
 			return Outcome{}, err
@@ -180,8 +179,7 @@ func (s *Service) checkResponse(ctx context.Context, a *models.Approval, d Decis
 	if err != nil {
 		return field("response", "is not valid JSON")
 	}
-	var invalid *jsonschema.ValidationError
-	if errors.As(schema.Validate(doc), &invalid) {
+	if invalid, ok := errors.AsType[*jsonschema.ValidationError](schema.Validate(doc)); ok {
 		return answerError(invalid)
 	}
 	return nil
@@ -304,8 +302,7 @@ func (s *Service) vote(ctx context.Context, tx *database.Tx, who Person, a *mode
 // takeEffect carries a closed decision to the execution and to the agent.
 func (s *Service) takeEffect(ctx context.Context, tx *database.Tx, a *models.Approval, now int64) error {
 	row, err := s.carry(ctx, tx, a)
-	var state *execution.StateError
-	if errors.As(err, &state) {
+	if _, ok := errors.AsType[*execution.StateError](err); ok {
 		return nil // it has ended in this moment; the decision stays on record and changes nothing
 	}
 	if err != nil {

@@ -103,7 +103,7 @@ func TestTheSecondLearnsWhoWasFaster(t *testing.T) {
 		if again := r.decide(t, anna, a.ID, approve("fine")); !again.Repeated || again.Approval.ID != a.ID {
 			t.Errorf("B25: the identical repeat: %+v", again)
 		}
-		r.late(t, anna, a.ID, approval.Decision{Word: models.Rejected})
+		_ = r.late(t, anna, a.ID, approval.Decision{Word: models.Rejected})
 		r.wantActs(t, a, "approved", "refused", "refused", "refused", "refused")
 		if kinds := r.kinds(t, a.ExecutionID); !slices.Equal(kinds, []string{"waiting", "approval.changed", "running", "approval.changed"}) {
 			t.Errorf("late decisions left events: %v", kinds)
@@ -119,7 +119,7 @@ func TestADoubleClickInTheDashboardIsNoConflict(t *testing.T) {
 		if again := r.decide(t, anna, a.ID, click); !again.Repeated || again.Approval.Version != held.Version || text(again.Approval.HeldUntil) != text(held.HeldUntil) {
 			t.Errorf("the second click: %+v", again)
 		}
-		r.late(t, anna, a.ID, approval.Decision{Word: models.Rejected, Feedback: "no", Version: a.Version, Hold: true})
+		_ = r.late(t, anna, a.ID, approval.Decision{Word: models.Rejected, Feedback: "no", Version: a.Version, Hold: true})
 		r.clock.advance(hold)
 		r.sweep(t)
 		if again := r.decide(t, anna, a.ID, click); !again.Repeated {
@@ -131,7 +131,7 @@ func TestADoubleClickInTheDashboardIsNoConflict(t *testing.T) {
 func TestADecisionOnWhatHasChangedIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		a := r.asked(t, approval.Request{})
-		r.late(t, anna, a.ID, approval.Decision{Word: models.Approved, Version: a.Version + 1})
+		_ = r.late(t, anna, a.ID, approval.Decision{Word: models.Approved, Version: a.Version + 1})
 		r.wantStatus(t, a.ID, models.ApprovalPending)
 		r.decide(t, anna, a.ID, approval.Decision{Word: models.Approved, Version: a.Version})
 		r.wantStatus(t, a.ID, models.Approved)

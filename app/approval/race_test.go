@@ -132,10 +132,9 @@ func (c *contest) decide(t *testing.T, r *rig, n int) {
 
 func (c *contest) cancel(t *testing.T, r *rig) {
 	_, err := r.executions.Cancel(context.WithoutCancel(t.Context()), c.a.ExecutionID, "stop")
-	var state *execution.StateError
 	if err == nil {
 		c.cancels.Add(1)
-	} else if !errors.As(err, &state) {
+	} else if _, ok := errors.AsType[*execution.StateError](err); !ok {
 		t.Errorf("cancel: %v", err)
 	}
 }

@@ -14,8 +14,8 @@ const signatureAge = 5 * time.Minute
 // Signed reports whether a body was signed with the shared secret, in any of the forms that approval hubs use (wire.md 3.11):
 // t=<unix>,v1=<hex> over "<t>.<body>", no older than five minutes; sha256=<hex> and bare hex over the body.
 func Signed(secret, signature string, body []byte, now time.Time) bool {
-	if strings.HasPrefix(signature, "t=") {
-		at, sum, _ := strings.Cut(strings.TrimPrefix(signature, "t="), ",v1=")
+	if after, ok := strings.CutPrefix(signature, "t="); ok {
+		at, sum, _ := strings.Cut(after, ",v1=")
 		seconds, err := strconv.ParseInt(at, 10, 64)
 		if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > signatureAge {
 			return false

@@ -154,8 +154,7 @@ func (s *Service) giveUp(ctx context.Context, a *models.Approval) error {
 			to, code, message = models.Timeout, "approval_expired", "nobody decided in time, and no agent came to hear of it"
 		}
 		_, err = s.Executions.GiveUp(ctx, tx, a.ExecutionID, row.Attempt, to, code, message)
-		var state *execution.StateError
-		if errors.As(err, &state) {
+		if _, ok := errors.AsType[*execution.StateError](err); ok {
 			return nil
 		}
 		return err

@@ -3,6 +3,7 @@ package apptest
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -84,9 +85,7 @@ func (a *Agent) Registration(more map[string]any) map[string]any {
 		}
 	}
 	body := map[string]any{"id": a.ID, "base_url": a.URL, "version": "1.0.0", "reasoners": reasoners, "skills": skills}
-	for key, value := range more {
-		body[key] = value
-	}
+	maps.Copy(body, more)
 	return body
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -106,8 +107,8 @@ func (db *DB) Ping(ctx context.Context) error {
 
 // Close finishes the writes that were begun and closes every connection.
 func (db *DB) Close() {
-	for i := len(db.closers) - 1; i >= 0; i-- {
-		db.closers[i]()
+	for _, v := range slices.Backward(db.closers) {
+		v()
 	}
 	db.closers = nil
 }

@@ -147,10 +147,9 @@ func TestOneEndWinsEveryRace(t *testing.T) {
 						}
 					})
 					wg.Go(func() {
-						var state *execution.StateError
 						if _, err := r.Cancel(t.Context(), w.ID(), "race"); err == nil {
 							won[0].Add(1)
-						} else if !errors.As(err, &state) {
+						} else if _, ok := errors.AsType[*execution.StateError](err); !ok {
 							t.Error(err)
 						}
 					})

@@ -3,6 +3,7 @@ package execution_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -230,10 +231,10 @@ func TestDrainingPutsBackWhatDoesNotEnd(t *testing.T) {
 				t.Errorf("owner %v, failures %d, redeliveries %d", row.LeaseOwner, row.Failures, row.Redeliveries)
 			}
 		}
-		if _, err := r.Submit(t.Context(), call(`{}`)); err != execution.ErrDraining {
+		if _, err := r.Submit(t.Context(), call(`{}`)); !errors.Is(err, execution.ErrDraining) {
 			t.Errorf("a draining server said %v", err)
 		}
-		if _, err := r.Call(t.Context(), call(`{}`), false); err != execution.ErrDraining {
+		if _, err := r.Call(t.Context(), call(`{}`), false); !errors.Is(err, execution.ErrDraining) {
 			t.Errorf("a draining server said %v", err)
 		}
 	})

@@ -87,8 +87,8 @@ func (s *Service) Get(ctx context.Context, nodeID, version string) (*AgentJSON, 
 	if version == "" || version == a.Version {
 		return a, nil
 	}
-	for i := len(a.Instances) - 1; i >= 0; i-- {
-		if chosen := a.Instances[i]; chosen.Version == version {
+	for _, v := range slices.Backward(a.Instances) {
+		if chosen := v; chosen.Version == version {
 			a.Version, a.BaseURL, a.InvocationURL, a.InstanceID = version, chosen.BaseURL, chosen.InvocationURL, chosen.InstanceID
 			a.HealthStatus, a.LifecycleStatus, a.LastHeartbeat = chosen.HealthStatus, chosen.LifecycleStatus, chosen.LastHeartbeat
 			return a, nil

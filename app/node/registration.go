@@ -100,8 +100,7 @@ func DecodeRegistration(body []byte) (Registration, error) {
 
 func decodeBody(body []byte, into any) error {
 	err := json.Unmarshal(body, into)
-	var wrongType *json.UnmarshalTypeError
-	if errors.As(err, &wrongType) {
+	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return invalid(wrongType.Field, "%s has the wrong type: %s", orBody(wrongType.Field), wrongType.Value)
 	}
 	if err != nil {

@@ -98,12 +98,10 @@ func compileSchema(text string) (*jsonschema.Schema, error) {
 
 // schemaProblem says it in one line and without the address that only the compiler uses.
 func schemaProblem(err error) error {
-	var loading *jsonschema.LoadURLError
-	if errors.As(err, &loading) {
+	if loading, ok := errors.AsType[*jsonschema.LoadURLError](err); ok {
 		return fmt.Errorf("%s: %s", loading.URL, errRemoteSchema)
 	}
-	var wrong *jsonschema.ValidationError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
 		found := describe(wrong)
 		return fmt.Errorf("at %s: %s", orRoot(found.Pointer), found.Message)
 	}
@@ -153,8 +151,7 @@ func (s *schema) validate(input []byte) error {
 		return err
 	}
 	err = s.compiled.Validate(doc)
-	var wrong *jsonschema.ValidationError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
 		return describe(wrong)
 	}
 	if err != nil {

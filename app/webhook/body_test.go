@@ -13,7 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 // ended is an execution as the golden files know it.
 func endedAs(status models.Status) models.Execution {
@@ -25,13 +26,13 @@ func endedAs(status models.Status) models.Execution {
 
 func TestBodiesMatchTheirGoldenFiles(t *testing.T) {
 	succeeded := endedAs(models.Succeeded)
-	succeeded.WorkflowID, succeeded.SessionID, succeeded.ActorID = ptr("wf <customer> 7"), ptr("session_1"), ptr("actor_1")
-	succeeded.Context = ptr(`{"tier":  "gold"}`)
+	succeeded.WorkflowID, succeeded.SessionID, succeeded.ActorID = new("wf <customer> 7"), new("session_1"), new("actor_1")
+	succeeded.Context = new(`{"tier":  "gold"}`)
 	succeeded.Attempt = 3
 	failed := endedAs(models.Failed)
-	failed.ErrorMessage, failed.ErrorCategory, failed.StatusReason = ptr("LLM API rate limit exceeded \"429\"\n"), ptr("agent_error"), ptr("agent_error")
+	failed.ErrorMessage, failed.ErrorCategory, failed.StatusReason = new("LLM API rate limit exceeded \"429\"\n"), new("agent_error"), new("agent_error")
 	timeout := endedAs(models.Timeout)
-	timeout.StatusReason = ptr("deadline_exceeded")
+	timeout.StatusReason = new("deadline_exceeded")
 	cancelled := endedAs(models.Cancelled)
 	cancelled.StartedAt = nil
 	for name, c := range map[string]struct {

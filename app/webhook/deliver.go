@@ -69,7 +69,7 @@ func (s *Service) deliver(ctx context.Context, c lease.Claimed) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(term.Context(), cancel)()
+	defer context.AfterFunc(term.Context(), cancel)() //nolint:contextcheck // the term is a second reason to end
 
 	m, err := s.load(ctx, c.ID)
 	if err != nil {
@@ -306,8 +306,7 @@ func explain(class string, err error) string {
 	case classTimeout:
 		return "the receiver did not answer in time"
 	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	return err.Error()

@@ -1,6 +1,7 @@
 package approvals
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -179,9 +180,9 @@ func longestCommon(a, b []string) [][2]int {
 	for i := range length {
 		length[i] = make([]int, len(b)+1)
 	}
-	for i := len(a) - 1; i >= 0; i-- {
+	for i, v := range slices.Backward(a) {
 		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
+			if v == b[j] {
 				length[i][j] = length[i+1][j+1] + 1
 			} else {
 				length[i][j] = max(length[i+1][j], length[i][j+1])

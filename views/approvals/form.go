@@ -2,6 +2,7 @@ package approvals
 
 import (
 	"encoding/json"
+	"maps"
 	"math/big"
 	"net/mail"
 	"net/url"
@@ -312,9 +313,7 @@ func bounded(limit string) (*big.Rat, bool) {
 // Draft is what was typed as the text of a draft: encoded like a form, so that a browser makes the same.
 func (t Typed) Draft() string {
 	values := url.Values{}
-	for key, list := range t.Answers {
-		values[key] = list
-	}
+	maps.Copy(values, t.Answers)
 	for key, text := range map[string]string{"feedback": t.Feedback, "edited": t.Edited, "response": t.Response} {
 		if text != "" {
 			values.Set(key, text)

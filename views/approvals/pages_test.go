@@ -201,11 +201,11 @@ func TestAnEmptyQueueHasThreeFaces(t *testing.T) {
 	filtered := page(nil)
 	filtered.Filter.Risk = "high"
 	must(t, render(t, approvals.Show(filtered)), "Nothing matches these filters")
-	clear := page(nil)
+	empty := page(nil)
 	who, when := "dana", at-60_000
-	clear.Last = asked(1)
-	clear.Last.DecidedBy, clear.Last.DecidedAt = &who, &when
-	must(t, render(t, approvals.Show(clear)), "The queue is clear", "Last decided", "by you")
+	empty.Last = asked(1)
+	empty.Last.DecidedBy, empty.Last.DecidedAt = &who, &when
+	must(t, render(t, approvals.Show(empty)), "The queue is clear", "Last decided", "by you")
 }
 
 func TestABulkShowsWhatDiffersAndLeavesOutByName(t *testing.T) {

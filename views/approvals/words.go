@@ -163,14 +163,6 @@ func by(a *models.Approval, me string) string {
 	return person(*a.DecidedBy, me)
 }
 
-// capital begins a sentence.
-func capital(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
-}
-
 // through is the way a decision came, when it was not this dashboard.
 func through(a *models.Approval) string {
 	switch given(a.Channel) {
@@ -275,10 +267,4 @@ func host(address string) string {
 		return ""
 	}
 	return u.Host
-}
-
-// web reports whether an address may be a link: http or https, with a host.
-func web(address string) bool {
-	u, err := url.Parse(address)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
