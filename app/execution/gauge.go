@@ -118,6 +118,9 @@ func (g *gauge) room(ctx context.Context, tx *database.Tx, name string) (int, er
 	if err := lockQueue(ctx, tx, name); err != nil {
 		return 0, err
 	}
+	g.mu.Lock()
+	flying := g.queue(name).flying // before counting: what lands meanwhile is counted twice rather than not at all
+	g.mu.Unlock()
 	of, args := "", []any{g.limit(name)}
 	if name != allQueues {
 		of, args = " AND node_id = $2", append(args, name)
@@ -133,9 +136,8 @@ func (g *gauge) room(ctx context.Context, tx *database.Tx, name string) (int, er
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	q := g.queue(name)
-	q.counted = waiting
-	return g.limit(name) - waiting - q.flying, nil
+	g.queue(name).counted = waiting
+	return g.limit(name) - waiting - flying, nil
 }
 
 // lockQueue lets one replica at a time count a queue and add to it. SQLite has one writer anyway.
