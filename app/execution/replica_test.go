@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -282,50 +283,58 @@ func TestCallsThatComeWhileDraining(t *testing.T) {
 	})
 }
 
-// ownDatabase is a database on the server of TEST_PG_DSN that a test may take away.
-type ownDatabase struct {
+// owner is a role of PostgreSQL that a test may shut out: to whoever connects as this role the database is away.
+type owner struct {
 	t     *testing.T
 	admin *pgx.Conn
 	name  string
 }
 
-func (d *ownDatabase) exec(statement string) {
-	d.t.Helper()
-	if _, err := d.admin.Exec(context.Background(), statement); err != nil {
-		d.t.Fatalf("%s: %v", statement, err)
+func newOwner(t *testing.T, c *database.Config) *owner {
+	t.Helper()
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := pgx.Connect(t.Context(), c.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := u.Query().Get("search_path")
+	o := &owner{t: t, admin: admin, name: schema + "_owner"}
+	o.exec("CREATE ROLE " + o.name + " LOGIN")
+	o.exec("GRANT ALL ON SCHEMA " + schema + " TO " + o.name)
+	t.Cleanup(func() {
+		o.exec("DROP OWNED BY " + o.name)
+		o.exec("DROP ROLE " + o.name)
+		_ = admin.Close(context.Background())
+	})
+	u.User = url.User(o.name)
+	c.URL = u.String()
+	return o
+}
+
+func (o *owner) exec(statement string) {
+	o.t.Helper()
+	if _, err := o.admin.Exec(context.Background(), statement); err != nil {
+		o.t.Fatalf("%s: %v", statement, err)
 	}
 }
 
-func (d *ownDatabase) away() {
-	d.exec("ALTER DATABASE " + d.name + " ALLOW_CONNECTIONS false")
-	d.cut()
+func (o *owner) away() {
+	o.exec("ALTER ROLE " + o.name + " NOLOGIN")
+	o.cut()
 }
 
-func (d *ownDatabase) back() { d.exec("ALTER DATABASE " + d.name + " ALLOW_CONNECTIONS true") }
+func (o *owner) back() { o.exec("ALTER ROLE " + o.name + " LOGIN") }
 
-func (d *ownDatabase) cut() {
-	d.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + d.name + "'")
+func (o *owner) cut() {
+	o.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '" + o.name + "'")
 }
 
 func TestTheDatabaseIsAwayForAWhile(t *testing.T) {
 	onPostgres(t, func(t *testing.T, c database.Config) {
-		config, err := pgx.ParseConfig(c.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		admin, err := pgx.ConnectConfig(t.Context(), config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		own := &ownDatabase{t: t, admin: admin, name: config.RuntimeParams["search_path"] + "_db"}
-		own.exec("CREATE DATABASE " + own.name)
-		t.Cleanup(func() {
-			own.exec("DROP DATABASE " + own.name + " WITH (FORCE)")
-			_ = admin.Close(context.Background())
-		})
-		base, _, _ := strings.Cut(c.URL, "?")
-		c.URL = strings.TrimSuffix(base, "/"+config.Database) + "/" + own.name + "?sslmode=disable"
-
+		own := newOwner(t, &c)
 		r := build(t, dbtest.Open(t, c), settings{agent: echo, ttl: 2 * time.Second})
 		var accepted sync.Map
 		var refused atomic.Int64
