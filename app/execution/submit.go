@@ -43,6 +43,7 @@ type Started struct {
 type submission struct {
 	row      *models.Execution
 	workflow string // a caller's name of the run whose run id has to be found
+	runGiven bool   // the caller named the run id too, and that decides
 	input    *body
 	webhook  *models.WebhookRegistration
 	key      *models.IdempotencyKey
@@ -106,9 +107,11 @@ func (s *Service) placeInRun(ctx context.Context, item *submission, sub Submissi
 	switch {
 	case sub.RunID != "":
 		row.RunID = sub.RunID
-		if sub.WorkflowID == sub.RunID {
-			row.WorkflowID = nil
+		if sub.WorkflowID != "" && sub.WorkflowID != sub.RunID {
+			item.workflow, item.runGiven = sub.WorkflowID, true
+			return nil
 		}
+		return s.callByName(ctx, row)
 	case sub.WorkflowID != "":
 		return s.runOfWorkflow(ctx, item, sub.WorkflowID)
 	case sub.ParentID != "":
@@ -135,7 +138,17 @@ func (s *Service) runOfWorkflow(ctx context.Context, item *submission, workflow 
 	}
 	item.row.RunID = run
 	if run == workflow {
-		item.row.WorkflowID = nil
+		return s.callByName(ctx, item.row)
+	}
+	return nil
+}
+
+// callByName gives an execution the name its callers gave the run, if they gave one: agents pass on the run id alone.
+func (s *Service) callByName(ctx context.Context, row *models.Execution) error {
+	row.WorkflowID = nil
+	err := s.DB.QueryRow(ctx, "SELECT workflow_id FROM run_aliases WHERE run_id = $1 ORDER BY workflow_id LIMIT 1", []any{row.RunID}, &row.WorkflowID)
+	if err != nil && !errors.Is(err, database.ErrNoRows) {
+		return fmt.Errorf("look for the name of a run: %w", err)
 	}
 	return nil
 }
@@ -301,10 +314,14 @@ func nameRun(ctx context.Context, tx *database.Tx, it *submission) error {
 	if it.workflow == "" {
 		return nil
 	}
+	run := ""
 	err := tx.QueryRow(ctx, `INSERT INTO run_aliases (workflow_id, run_id) VALUES ($1, $2)
-		ON CONFLICT (workflow_id) DO UPDATE SET workflow_id = excluded.workflow_id RETURNING run_id`, []any{it.workflow, it.row.RunID}, &it.row.RunID)
+		ON CONFLICT (workflow_id) DO UPDATE SET workflow_id = excluded.workflow_id RETURNING run_id`, []any{it.workflow, it.row.RunID}, &run)
 	if err != nil {
 		return fmt.Errorf("name the run: %w", err)
+	}
+	if !it.runGiven {
+		it.row.RunID = run
 	}
 	return nil
 }

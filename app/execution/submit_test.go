@@ -154,7 +154,7 @@ func TestRunsAreGrouped(t *testing.T) {
 		if same.RunID != named.RunID || named.RunID == "wf" || same.Workflow() != "wf" {
 			t.Errorf("%s and %s, %s", named.RunID, same.RunID, same.Workflow())
 		}
-		if byRun := run(func(s *execution.Submission) { s.WorkflowID = named.RunID }); byRun.RunID != named.RunID || byRun.WorkflowID != nil {
+		if byRun := run(func(s *execution.Submission) { s.WorkflowID = named.RunID }); byRun.RunID != named.RunID || byRun.Workflow() != "wf" {
 			t.Errorf("a run id as workflow id: %s", byRun.RunID)
 		}
 		both := run(func(s *execution.Submission) { s.WorkflowID, s.RunID = "wf", "run_mine" })
