@@ -57,7 +57,7 @@ func TestApprovalsAnswerAsDescribed(t *testing.T) {
 		}.run(t, r)
 		// People hold their decisions for a moment, on the page, and may take them back.
 		page := "/approvals/" + second.Text("approval_id")
-		held := r.Do(t, http.MethodPost, page+"/decide", "decision=approved&hold=1", "Content-Type", "application/x-www-form-urlencoded")
+		held := r.Do(t, http.MethodPost, page+"/decide", "decision=approved&hold=1&version=1", "Content-Type", "application/x-www-form-urlencoded")
 		if held.Status != http.StatusSeeOther {
 			t.Fatalf("hold a decision: %d %s", held.Status, held.Body)
 		}

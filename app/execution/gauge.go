@@ -25,6 +25,7 @@ type gauge struct {
 type queueGauge struct {
 	counted  int
 	admitted int       // since it was counted
+	underway int       // of those, not written yet: no count can have seen them
 	flying   int       // admitted without counting and perhaps not committed yet: a count does not see them
 	fullAt   time.Time // when it was counted full
 	drained  float64   // executions per second that left it
@@ -56,7 +57,7 @@ func (g *gauge) queue(name string) *queueGauge {
 }
 
 // pass lets a submission through: watch are the queues to be counted exactly before it is written, fly those that need no counting.
-type pass struct{ watch, fly []string }
+type pass struct{ watch, fly, all []string }
 
 // admit lets a submission through, or refuses it. landed must be called when the submission has been written or not.
 func (g *gauge) admit(node string) (pass, error) {
@@ -75,8 +76,12 @@ func (g *gauge) admit(node string) (pass, error) {
 			p.watch = append(p.watch, name)
 		}
 	}
-	g.queue(allQueues).admitted++
-	g.queue(node).admitted++
+	p.all = []string{allQueues, node}
+	for _, name := range p.all {
+		q := g.queue(name)
+		q.admitted++
+		q.underway++
+	}
 	for _, name := range p.fly {
 		g.queue(name).flying++
 	}
@@ -86,6 +91,9 @@ func (g *gauge) admit(node string) (pass, error) {
 func (g *gauge) landed(p pass) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for _, name := range p.all {
+		g.queue(name).underway--
+	}
 	for _, name := range p.fly {
 		g.queue(name).flying--
 	}
@@ -176,7 +184,7 @@ func (s *Service) measure(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// snapshot is what was admitted until now: it will have been counted by a count that begins later.
+// snapshot is what was admitted and written until now: a count that begins later sees it.
 func (g *gauge) snapshot() (admitted map[string]int, idle bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -184,7 +192,7 @@ func (g *gauge) snapshot() (admitted map[string]int, idle bool) {
 	g.touched = false
 	admitted = make(map[string]int, len(g.queues))
 	for name, q := range g.queues {
-		admitted[name] = q.admitted
+		admitted[name] = max(q.admitted-q.underway, 0)
 	}
 	return admitted, idle
 }
@@ -224,7 +232,7 @@ func (g *gauge) renew(counted, before map[string]int, now time.Time) {
 		q.counted, q.admitted = counted[name], max(q.admitted-before[name], 0)
 	}
 	maps.DeleteFunc(g.queues, func(name string, q *queueGauge) bool {
-		return name != allQueues && q.counted+q.admitted+q.flying == 0 && q.drained < 0.01
+		return name != allQueues && q.counted+q.admitted+q.flying+q.underway == 0 && q.drained < 0.01
 	})
 	g.countedAt = now
 }
