@@ -123,8 +123,20 @@ func tables(t *testing.T, db *database.DB) map[string]map[string]column {
 	return all
 }
 
+// fromNothing runs fn with a database on which no migration has run.
+func fromNothing(t *testing.T, fn func(t *testing.T, c database.Config)) {
+	t.Helper()
+	dbtest.EachConfig(t, func(t *testing.T, c database.Config) {
+		if c.URL == "" {
+			c.DataDir = t.TempDir()
+		}
+		fn(t, c)
+	})
+}
+
 func TestModelsAndTablesAgree(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+	fromNothing(t, func(t *testing.T, c database.Config) {
+		db := dbtest.Open(t, c)
 		all := tables(t, db)
 		for _, row := range rows {
 			model, err := schema.Parse(row, &sync.Map{}, schema.NamingStrategy{})
@@ -165,7 +177,7 @@ func TestModelsAndTablesAgree(t *testing.T) {
 func canBeNil(t reflect.Type) bool { return t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice }
 
 func TestUpTwiceIsUpOnce(t *testing.T) {
-	dbtest.EachConfig(t, func(t *testing.T, c database.Config) {
+	fromNothing(t, func(t *testing.T, c database.Config) {
 		first := dbtest.Open(t, c)
 		steps, err := first.Migrations(t.Context())
 		if err != nil || len(steps) == 0 {

@@ -358,7 +358,7 @@ func TestManyWritersAndReaders(t *testing.T) {
 }
 
 func TestNobodyWritesPastTheWriter(t *testing.T) {
-	db := dbtest.Open(t, database.Config{DataDir: t.TempDir()})
+	db := dbtest.Open(t, database.Config{DataDir: dbtest.Dir(t)})
 	if err := db.Gorm(t.Context()).Exec(put, "x", []byte("x")).Error; err == nil {
 		t.Error("GORM wrote to SQLite")
 	}

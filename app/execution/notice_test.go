@@ -115,10 +115,10 @@ func TestWhatNobodyHasIsCancelledWithoutAWord(t *testing.T) {
 	})
 }
 
-// A thousand races of completion, cancel, report and limit: one end each, one event of it, one webhook.
+// Races of completion, cancel, report and limit: one end each, one event of it, one webhook.
 func TestOneEndWinsEveryRace(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
-		const races, wave = 1000, 250
+		const wave = 250
 		r := build(t, db, settings{still: true, options: func(o *execution.Options) { o.Delivered = func() {} }})
 		r.nodes.set("http://127.0.0.1:1")
 		var won [4]atomic.Int64

@@ -2,8 +2,9 @@
 
 package execution_test
 
-// The race detector makes SQLite ten times slower: 500 lives on each engine. -rapid.checks changes the rounds.
+// The race detector makes SQLite ten times slower: 300 lives and 500 races on each engine. -rapid.checks changes the rounds.
 const (
-	herd   = 25
-	rounds = "20"
+	herd   = 20
+	rounds = "15"
+	races  = 500
 )

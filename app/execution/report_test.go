@@ -207,7 +207,7 @@ func TestNobodyReportsWhatWasNotBegun(t *testing.T) {
 }
 
 func TestTokensAreOfOneAttemptOfOneExecution(t *testing.T) {
-	db := dbtest.Open(t, database.Config{DataDir: t.TempDir()})
+	db := dbtest.Open(t, database.Config{DataDir: dbtest.Dir(t)})
 	r := build(t, db, settings{still: true, options: func(o *execution.Options) { o.AllowUnsigned = false }})
 	r.nodes.set("http://127.0.0.1:1")
 	id, other := r.submit(t, call(`{}`)), r.submit(t, call(`{}`))

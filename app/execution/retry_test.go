@@ -69,7 +69,7 @@ func TestFailsTwiceThenSucceeds(t *testing.T) {
 
 func TestWhatIsTriedAgain(t *testing.T) {
 	agent := &changing{}
-	r := newRig(t, dbtest.Open(t, database.Config{DataDir: t.TempDir()}), agent.ServeHTTP)
+	r := newRig(t, dbtest.Open(t, database.Config{DataDir: dbtest.Dir(t)}), agent.ServeHTTP)
 	for _, c := range []struct {
 		name     string
 		statuses []int
@@ -288,7 +288,7 @@ func TestASyncCallToACappedNodeWithoutInstanceFails(t *testing.T) {
 }
 
 func TestHeadersTellTheAgentWhatItWorksOn(t *testing.T) {
-	db := dbtest.Open(t, database.Config{DataDir: t.TempDir()})
+	db := dbtest.Open(t, database.Config{DataDir: dbtest.Dir(t)})
 	calls := make(chan *http.Request, 1)
 	r := newRig(t, db, func(w http.ResponseWriter, request *http.Request) {
 		calls <- request

@@ -477,7 +477,7 @@ func TestReplicasCountEachOther(t *testing.T) {
 }
 
 func TestOnSQLiteEveryEarlierReplicaIsDead(t *testing.T) {
-	db := dbtest.Open(t, database.Config{DataDir: t.TempDir()})
+	db := dbtest.Open(t, database.Config{DataDir: dbtest.Dir(t)})
 	first := join(t, db, forever)
 	change(t, db, insert, "a", 0)
 	if got, err := lease.NewQueue(db, first, "notices").Claim(t.Context(), 1); err != nil || len(got) != 1 {

@@ -4,11 +4,14 @@ package dbtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,11 +30,40 @@ func Each(t *testing.T, fn func(t *testing.T, db *database.DB)) {
 // EachConfig runs fn once per engine with the settings of an empty database, for tests that open it more than once.
 func EachConfig(t *testing.T, fn func(t *testing.T, c database.Config)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { fn(t, database.Config{DataDir: t.TempDir(), Log: quiet()}) })
+	t.Run("sqlite", func(t *testing.T) { fn(t, database.Config{DataDir: Dir(t), Log: quiet()}) })
 	if dsn := os.Getenv("TEST_PG_DSN"); dsn != "" {
 		t.Run("postgres", func(t *testing.T) { fn(t, database.Config{URL: Schema(t, dsn), Log: quiet()}) })
 	}
 }
+
+// Dir is a data directory for this test with an empty database in it. The tables are made once per process and copied: under the race
+// detector making them takes longer than most tests.
+func Dir(t *testing.T) string {
+	t.Helper()
+	file, err := template()
+	if err != nil {
+		t.Fatalf("make an empty database: %v", err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "agentfield.db"), file, 0o600); err != nil {
+		t.Fatalf("copy an empty database: %v", err)
+	}
+	return dir
+}
+
+var template = sync.OnceValues(func() (file []byte, err error) {
+	dir, err := os.MkdirTemp("", "empty")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	db, err := database.Open(context.Background(), database.Config{DataDir: dir, Log: quiet()})
+	if err != nil {
+		return nil, err
+	}
+	db.Close()                                              // moves everything into the one file
+	return os.ReadFile(filepath.Join(dir, "agentfield.db")) //nolint:gosec // of our own making
+})
 
 // Open opens the database and closes it when the test ends.
 func Open(t *testing.T, c database.Config) *database.DB {
