@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -479,21 +480,41 @@ func chainAbove(tx *database.Tx) string {
 		UNION SELECT e.parent_id FROM executions e JOIN chain ON e.id = chain.id WHERE e.parent_id IS NOT NULL)`
 }
 
+// lockChains takes the rows above executions, the newest first, which is the children before those that called them: whoever changes one
+// has its own already. In another order siblings that ask at the same moment would wait for each other in a circle.
+const lockChains = `WITH RECURSIVE chain(id) AS (SELECT unnest($1::text[]) COLLATE "C"
+	UNION SELECT e.parent_id FROM executions e JOIN chain ON e.id = chain.id WHERE e.parent_id IS NOT NULL)
+	SELECT id FROM executions WHERE id IN (SELECT id FROM chain) ORDER BY created_at DESC, id DESC FOR UPDATE`
+
+// rests is how a move that was made changes the deadlines above it: a statement, or none.
+func (m *move) rests() string {
+	switch {
+	case m.row == nil:
+	case m.to == models.Waiting:
+		return hold
+	case m.row.WaitingSince != nil:
+		return unhold
+	}
+	return ""
+}
+
 // restDeadlines follows the moves into and out of waiting.
 func (s *Service) restDeadlines(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
+	moves = slices.DeleteFunc(slices.Clone(moves), func(m *move) bool { return m.rests() == "" })
+	if len(moves) == 0 {
+		return nil
+	}
+	if tx.Postgres() {
+		ids := make([]string, len(moves))
+		for i, m := range moves {
+			ids[i] = m.id
+		}
+		if _, err := tx.Exec(ctx, lockChains, ids); err != nil {
+			return fmt.Errorf("lock what waits for %d executions: %w", len(ids), err)
+		}
+	}
 	for _, m := range moves {
-		if m.row == nil {
-			continue
-		}
-		statement := ""
-		switch {
-		case m.to == models.Waiting:
-			statement = hold
-		case m.row.WaitingSince != nil:
-			statement = unhold
-		default:
-			continue
-		}
+		statement := m.rests()
 		if _, err := tx.Exec(ctx, chainAbove(tx)+statement, m.id, now); err != nil {
 			return fmt.Errorf("rest the deadlines above %s: %w", m.id, err)
 		}
