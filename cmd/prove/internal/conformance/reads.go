@@ -73,8 +73,10 @@ func sameWordEverywhere(t *Trial) {
 	t.Until(ids["cancelled"], "running")
 	_, err := t.api.Cancel(t.ctx, ids["cancelled"], "by hand")
 	t.Must(err)
-	for status, id := range ids {
+	for status, id := range ids { // all of them first: the one that times out is running until then
 		t.Until(id, status)
+	}
+	for status, id := range ids {
 		batch, err := t.api.BatchStatus(t.ctx, []string{id})
 		t.Must(err)
 		t.Is(batch, id+".status", status)
