@@ -13,14 +13,11 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 // ended is an execution as the golden files know it.
 func endedAs(status models.Status) models.Execution {
 	return models.Execution{
 		ID: "exec_01", RunID: "run_01", NodeID: "research-agent", Function: "deep_analysis", FunctionKind: "reasoner", Status: status,
-		Attempt: 1, MaxAttempts: 1, CreatedAt: 1736937000000, StartedAt: ptr[int64](1736937000123), FinishedAt: ptr[int64](1736937045123),
+		Attempt: 1, MaxAttempts: 1, CreatedAt: 1736937000000, StartedAt: new(int64(1736937000123)), FinishedAt: new(int64(1736937045123)),
 	}
 }
 
