@@ -193,6 +193,22 @@ visit("a request shows all that helps to decide it, and the agent's words are on
   await shows(page, "Pay claim #12345");
 });
 
+// ready presses a key that leads to the reason box until it has: while an answer is on its way keys are not taken.
+async function ready(page, key) {
+  for (let tries = 0; tries < 20; tries++) {
+    await page.keyboard.press(key);
+    const there = page.waitForFunction(() => document.activeElement?.matches("textarea"), null, { timeout: 400 });
+    if (
+      await there.then(
+        () => true,
+        () => false,
+      )
+    )
+      return;
+  }
+  throw new Error(`${key} never led to the reason box`);
+}
+
 visit("ten requests are decided by keyboard alone, one of them is undone", async (page) => {
   const all = [];
   for (let i = 0; i < 10; i++) {
@@ -213,7 +229,7 @@ visit("ten requests are decided by keyboard alone, one of them is undone", async
   await page.keyboard.press("u");
   await shows(page, "Number 1.");
   assert.equal((await status(all[1])).status, "pending");
-  await page.keyboard.press("r");
+  await ready(page, "r");
   await page.keyboard.press("Control+Enter");
   await page.getByText("Say why first").waitFor();
   await page.keyboard.type("Not this one");
