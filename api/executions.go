@@ -1,10 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	maxBatchIDs = 1000
-	maxWait     = 60 * time.Second
+	maxBatchIDs   = 1000
+	maxWait       = 60 * time.Second
+	maxKept       = 4096 // answers about ended executions that are kept in memory
+	maxKeptAnswer = 2048 // bytes of one of them
 )
 
 // detail is an execution with everything its page and its JSON show.
@@ -98,8 +100,14 @@ func pollAfter(row *models.Execution, now time.Time) int {
 
 // json is the shape of wire.md 3.8 with the documented additions.
 func (d detail) json(base string) []byte {
-	row := d.Row
 	o := newObject(1024 + len(d.Result))
+	d.write(o, base)
+	return o.end()
+}
+
+// write fills an object that has been begun.
+func (d detail) write(o *object, base string) {
+	row := d.Row
 	o.text("execution_id", row.ID)
 	o.text("run_id", row.RunID)
 	o.text("workflow_id", row.Workflow())
@@ -152,7 +160,6 @@ func (d detail) json(base string) []byte {
 	if base != "" {
 		o.text("ui_url", base+"/executions/"+row.ID)
 	}
-	return o.end()
 }
 
 // deliveryStatus is how far an announcement has come: pending, retrying, delivered or failed.
@@ -213,31 +220,70 @@ func (s *Server) batchStatus(c *fiber.Ctx) error {
 	if len(r.IDs) > maxBatchIDs {
 		return badRequest("too_many_ids", "at most %d execution ids can be asked for at once", maxBatchIDs)
 	}
-	impossible := func(id string) bool { return opaque("id", id) != nil }
-	found, err := s.Executions.GetMany(c.UserContext(), slices.DeleteFunc(slices.Clone(r.IDs), impossible))
+	batch, err := s.readBatch(c.UserContext(), r.IDs)
 	if err != nil {
 		return err
 	}
-	attempts, deliveries, err := s.webhooksOf(c.UserContext(), found)
-	if err != nil {
-		return err
-	}
-	o := newObject(512 * (len(r.IDs) + 1))
+	o := newObject(640 * (len(r.IDs) + 1))
 	written := make(map[string]struct{}, len(r.IDs))
 	for _, id := range r.IDs {
-		if _, twice := written[id]; twice {
-			continue
+		if _, twice := written[id]; !twice {
+			written[id] = struct{}{}
+			s.appendStatus(o, id, batch)
 		}
-		written[id] = struct{}{}
-		f, ok := found[id]
-		if !ok {
-			o.b = appendMember(o.b, id, unknownExecution(id))
-			continue
-		}
-		d := detail{Finished: f, attempts: attempts[id], deliveries: deliveries[id]}
-		o.b = appendMember(o.b, id, d.json(""))
 	}
 	return sendJSON(c, fiber.StatusOK, o.end())
+}
+
+// batch is what is known of the executions of one batch-status request. Those that are final come from the answers kept earlier.
+type batch struct {
+	kept       map[string][]byte
+	found      map[string]execution.Finished
+	attempts   map[string][]models.WebhookAttempt
+	deliveries map[string][]models.WebhookDelivery
+}
+
+// readBatch reads with one query what has not been answered for good.
+func (s *Server) readBatch(ctx context.Context, ids []string) (batch, error) {
+	b := batch{kept: map[string][]byte{}}
+	open := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if answer, ok := s.final.Get(id); ok {
+			b.kept[id] = answer
+		} else if opaque("id", id) == nil {
+			open = append(open, id)
+		}
+	}
+	if len(open) == 0 {
+		return b, nil
+	}
+	var err error
+	if b.found, err = s.Executions.GetMany(ctx, open); err != nil {
+		return b, err
+	}
+	b.attempts, b.deliveries, err = s.webhooksOf(ctx, b.found)
+	return b, err
+}
+
+// appendStatus writes one member of the answer. What can never change again is kept for the next who asks: pollers ask for a whole
+// list until its last execution has ended.
+func (s *Server) appendStatus(o *object, id string, b batch) {
+	if answer, ok := b.kept[id]; ok {
+		o.b = appendMember(o.b, id, answer)
+		return
+	}
+	f, ok := b.found[id]
+	if !ok {
+		o.b = appendMember(o.b, id, unknownExecution(id))
+		return
+	}
+	o.b = appendMember(o.b, id, []byte{'{'})
+	from := len(o.b) - 1
+	detail{Finished: f, attempts: b.attempts[id], deliveries: b.deliveries[id]}.write(o, "")
+	o.b = append(o.b, '}')
+	if answer := o.b[from:]; f.Row.Status.Terminal() && !f.Row.HasWebhook && len(answer) <= maxKeptAnswer {
+		s.final.Add(strings.Clone(id), bytes.Clone(answer))
+	}
 }
 
 // appendMember writes a member whose name is somebody else's text.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/cors"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -52,12 +53,17 @@ type Options struct {
 // Server answers requests.
 type Server struct {
 	Options
-	app *fiber.App
+	app   *fiber.App
+	final *lru.Cache[string, []byte] // answers about executions that have ended, for batch-status
 }
 
 // New wires routes and middleware.
 func New(o Options) *Server {
-	s := &Server{Options: o}
+	final, err := lru.New[string, []byte](maxKept)
+	if err != nil {
+		panic(err) // only a size below one is refused
+	}
+	s := &Server{Options: o, final: final}
 	s.app = fiber.New(fiber.Config{
 		AppName:               "agentfield",
 		DisableStartupMessage: true,

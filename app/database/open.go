@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,12 +46,12 @@ type DB struct {
 	clock  clock
 	log    *slog.Logger
 	gorm   *gorm.DB
-	reader *sql.DB // SQLite: the read pool. PostgreSQL: the pool, for GORM and goose.
-	stmts  sync.Map
+	reader *sql.DB // for GORM and goose. SQLite: a pool that only reads. PostgreSQL: the pool.
 
 	pool    *pgxpool.Pool // PostgreSQL only
 	url     string
-	writer  *writer // SQLite only
+	writer  *writer   // SQLite only
+	quick   *litePool // SQLite only: the hot reads
 	lock    *os.File
 	closers []func()
 }
@@ -157,28 +156,38 @@ func (db *DB) openSQLite(ctx context.Context, c Config) error {
 	db.closers = append(db.closers, func() { _ = held.Close() })
 
 	file := sqliteURI(filepath.Join(c.DataDir, "agentfield.db"))
-	write, err := sql.Open("sqlite3", file+"&_txlock=immediate")
-	if err != nil {
-		return fmt.Errorf("open SQLite: %w", err)
-	}
-	write.SetMaxOpenConns(1)
-	db.closers = append(db.closers, func() { _ = write.Close() })
-	if err := migrations.Up(ctx, write, false); err != nil {
+	if err := migrateSQLite(ctx, file); err != nil {
 		return err
 	}
-	db.reader, err = sql.Open("sqlite3", file+"&_pragma=query_only(on)")
+	readOnly := file + "&_pragma=query_only(on)"
+	db.reader, err = sql.Open("sqlite3", readOnly)
 	if err != nil {
 		return fmt.Errorf("open SQLite for reading: %w", err)
 	}
-	db.reader.SetMaxOpenConns(4)
-	db.reader.SetMaxIdleConns(4)
+	db.reader.SetMaxOpenConns(readers)
+	db.reader.SetMaxIdleConns(readers)
 	db.closers = append(db.closers, func() { _ = db.reader.Close() })
-	db.writer, err = startWriter(ctx, write, db.log)
+	db.quick = newLitePool(readOnly, readers)
+	db.closers = append(db.closers, db.quick.close)
+	db.writer, err = startWriter(ctx, file, db.log)
 	if err != nil {
 		return err
 	}
 	db.closers = append(db.closers, db.writer.stop)
 	return db.openGorm(gormlite.OpenDB(db.reader), true)
+}
+
+// readers is how many connections of SQLite read at once, for GORM and for the hot reads each.
+const readers = 4
+
+func migrateSQLite(ctx context.Context, uri string) error {
+	db, err := sql.Open("sqlite3", uri+"&_txlock=immediate")
+	if err != nil {
+		return fmt.Errorf("open SQLite: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	defer func() { _ = db.Close() }()
+	return migrations.Up(ctx, db, false)
 }
 
 // sqliteURI carries the pragmas, so that every connection has them. FULL: a commit survives a power cut.

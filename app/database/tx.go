@@ -66,7 +66,11 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (Rows, error
 	if tx.pg != nil {
 		return tx.pg.Query(ctx, query, args...)
 	}
-	return tx.lite.query(ctx, query, args)
+	rows, err := tx.lite.query(ctx, query, args)
+	if err != nil {
+		return nil, err // not rows: a nil *liteRows would not be a nil Rows
+	}
+	return rows, nil
 }
 
 // QueryRow reads one row into dest; ErrNoRows when there is none.
@@ -182,15 +186,7 @@ func (db *DB) Query(ctx context.Context, query string, args ...any) (Rows, error
 	if db.pool != nil {
 		return db.pool.Query(ctx, query, args...)
 	}
-	stmt, err := db.readStmt(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := stmt.QueryContext(ctx, args...)
-	if err != nil {
-		return nil, err
-	}
-	return liteRows{rows}, nil
+	return db.quick.query(ctx, query, args)
 }
 
 // QueryRow reads one row into dest; ErrNoRows when there is none.
@@ -200,19 +196,4 @@ func (db *DB) QueryRow(ctx context.Context, query string, args []any, dest ...an
 		return err
 	}
 	return one(rows, dest)
-}
-
-func (db *DB) readStmt(ctx context.Context, query string) (*sql.Stmt, error) {
-	if s, ok := db.stmts.Load(query); ok {
-		return s.(*sql.Stmt), nil
-	}
-	s, err := db.reader.PrepareContext(ctx, numbered(query))
-	if err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
-	}
-	if earlier, loaded := db.stmts.LoadOrStore(query, s); loaded {
-		_ = s.Close()
-		return earlier.(*sql.Stmt), nil
-	}
-	return s, nil
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 )
@@ -144,7 +143,6 @@ type job struct {
 // writer owns the only connection that writes to SQLite. What waits is committed together.
 type writer struct {
 	conn  *liteConn
-	pool  *sql.Conn
 	log   *slog.Logger
 	queue chan *job
 	mu    sync.RWMutex
@@ -152,12 +150,12 @@ type writer struct {
 	wg    sync.WaitGroup
 }
 
-func startWriter(ctx context.Context, pool *sql.DB, log *slog.Logger) (*writer, error) {
-	conn, err := pool.Conn(ctx)
+func startWriter(ctx context.Context, uri string, log *slog.Logger) (*writer, error) {
+	conn, err := openLite(ctx, uri)
 	if err != nil {
-		return nil, fmt.Errorf("open the writing connection: %w", err)
+		return nil, err
 	}
-	w := &writer{conn: &liteConn{conn: conn, stmts: map[string]*sql.Stmt{}}, pool: conn, log: log, queue: make(chan *job, maxQueue)}
+	w := &writer{conn: conn, log: log, queue: make(chan *job, maxQueue)}
 	w.wg.Go(w.loop)
 	return w, nil
 }
@@ -172,12 +170,9 @@ func (w *writer) stop() {
 	}
 	close(w.queue)
 	w.wg.Wait()
-	for _, s := range w.conn.stmts {
-		_ = s.Close()
-	}
-	_, _ = w.pool.ExecContext(context.Background(), "PRAGMA optimize")
-	_, _ = w.pool.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	_ = w.pool.Close()
+	w.conn.conn.SetInterrupt(context.Background())
+	_ = w.conn.conn.Exec("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)")
+	_ = w.conn.close()
 }
 
 func (w *writer) do(ctx context.Context, fn func(tx *Tx) error) error {
@@ -278,64 +273,3 @@ func runJobs(ctx context.Context, tx *Tx, batch []*job) error {
 	}
 	return nil
 }
-
-// liteConn is one connection to SQLite with its prepared statements.
-type liteConn struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
-}
-
-func (c *liteConn) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	if s, ok := c.stmts[query]; ok {
-		return s, nil
-	}
-	s, err := c.conn.PrepareContext(ctx, numbered(query))
-	if err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
-	}
-	c.stmts[query] = s
-	return s, nil
-}
-
-func (c *liteConn) exec(ctx context.Context, query string, args []any) (int64, error) {
-	result, err := c.result(ctx, query, args)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-func (c *liteConn) insert(ctx context.Context, query string, args []any) (int64, error) {
-	result, err := c.result(ctx, query, args)
-	if err != nil {
-		return 0, err
-	}
-	return result.LastInsertId()
-}
-
-func (c *liteConn) result(ctx context.Context, query string, args []any) (sql.Result, error) {
-	stmt, err := c.prepared(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.ExecContext(ctx, args...)
-}
-
-func (c *liteConn) query(ctx context.Context, query string, args []any) (Rows, error) {
-	stmt, err := c.prepared(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := stmt.QueryContext(ctx, args...)
-	if err != nil {
-		return nil, err
-	}
-	return liteRows{rows}, nil
-}
-
-type liteRows struct{ *sql.Rows }
-
-func (r liteRows) Close() { _ = r.Rows.Close() }
-
-// numbered turns $1 into ?1: SQLite reads both, but only the second is bound by its number.
-func numbered(query string) string { return strings.ReplaceAll(query, "$", "?") }
