@@ -49,6 +49,7 @@ var rows = []any{
 	models.Draft{},
 	models.SavedView{},
 	models.Notification{},
+	models.Run{},
 }
 
 // Every struct of the package models with a primary key is in rows: nobody may forget to add one.

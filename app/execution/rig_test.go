@@ -184,8 +184,66 @@ func build(t *testing.T, db *database.DB, with settings) *rig {
 		s.Stop()
 		replica.Leave(context.Background())
 		client.CloseIdleConnections()
+		totalsHold(t, db)
 	})
 	return r
+}
+
+// totalsHold counts every run anew, however the test has treated it, and compares that with what is kept. Replicas that share the
+// database are stopped one after the other, so it takes a picture of one instant.
+func totalsHold(t *testing.T, db *database.DB) {
+	t.Helper()
+	rows, err := db.Query(context.Background(), `SELECT r.id, r.status, r.total, r.waiting, r.succeeded, r.failed, r.timeout, r.cancelled, r.roots,
+			CASE WHEN r.finished_at IS NULL THEN 0 ELSE 1 END,
+			count(*), sum(CASE WHEN e.status = 'waiting' THEN 1 ELSE 0 END), sum(CASE WHEN e.status = 'succeeded' THEN 1 ELSE 0 END),
+			sum(CASE WHEN e.status = 'failed' THEN 1 ELSE 0 END), sum(CASE WHEN e.status = 'timeout' THEN 1 ELSE 0 END),
+			sum(CASE WHEN e.status = 'cancelled' THEN 1 ELSE 0 END), sum(CASE WHEN e.parent_id IS NULL THEN 1 ELSE 0 END),
+			sum(CASE WHEN e.finished_at IS NULL THEN 1 ELSE 0 END),
+			max(CASE WHEN e.parent_id IS NOT NULL THEN 0 WHEN e.status = 'failed' THEN 3 WHEN e.status = 'timeout' THEN 2
+				WHEN e.status = 'cancelled' THEN 1 ELSE 0 END)
+		FROM executions e LEFT JOIN runs r ON r.id = e.run_id GROUP BY r.id, r.status, r.total, r.waiting, r.succeeded, r.failed, r.timeout, r.cancelled,
+			r.roots, r.finished_at`)
+	if err != nil {
+		t.Errorf("count the runs: %v", err)
+		return
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, status *string
+		var kept, counted [7]*int64
+		var over, open, worst *int64
+		err := rows.Scan(&id, &status, &kept[0], &kept[1], &kept[2], &kept[3], &kept[4], &kept[5], &kept[6], &over,
+			&counted[0], &counted[1], &counted[2], &counted[3], &counted[4], &counted[5], &counted[6], &open, &worst)
+		if err != nil {
+			t.Errorf("count the runs: %v", err)
+			return
+		}
+		if id == nil {
+			t.Error("an execution has no run")
+			continue
+		}
+		for i, name := range []string{"total", "waiting", "succeeded", "failed", "timeout", "cancelled", "roots"} {
+			if *kept[i] != *counted[i] {
+				t.Errorf("run %s: %s is kept as %d, counted %d", *id, name, *kept[i], *counted[i])
+			}
+		}
+		want := [...]string{"succeeded", "cancelled", "timeout", "failed"}[*worst]
+		switch {
+		case *open > *counted[1]:
+			want = "running"
+		case *open > 0:
+			want = "waiting"
+		}
+		if *counted[6] > 0 && *status != want {
+			t.Errorf("run %s: the status is %s, its executions make it %s", *id, *status, want)
+		}
+		if (*over == 1) != (*open == 0) {
+			t.Errorf("run %s: finished is %d with %d open executions", *id, *over, *open)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Errorf("count the runs: %v", err)
+	}
 }
 
 // past is a context that has ended.

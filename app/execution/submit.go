@@ -386,8 +386,10 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 func (s *Service) recordSubmissions(ctx context.Context, tx *database.Tx, items []*submission) error {
 	payloads := make([]storedPayload, len(items))
 	events := make([]*models.Event, len(items))
+	runs := tallies{}
 	for i, it := range items {
 		r := it.row
+		runs.born(r)
 		payloads[i] = storedPayload{r.ID, models.PayloadInput, it.input}
 		events[i] = &models.Event{
 			ExecutionID: &r.ID, RunID: &r.RunID, NodeID: r.NodeID, Kind: event.OfStatus(r.Status), Attempt: r.Attempt, At: r.CreatedAt,
@@ -401,6 +403,9 @@ func (s *Service) recordSubmissions(ctx context.Context, tx *database.Tx, items 
 		}
 	}
 	if err := storePayloads(ctx, tx, payloads); err != nil {
+		return err
+	}
+	if err := runs.begin(ctx, tx); err != nil {
 		return err
 	}
 	return s.Events.Append(ctx, tx, events...)

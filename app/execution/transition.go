@@ -308,10 +308,12 @@ const (
 func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
 	var events []*models.Event
 	var payloads []storedPayload
+	runs := tallies{}
 	for _, m := range moves {
 		if m.row == nil {
 			continue
 		}
+		runs.moved(m, now)
 		if m.resumed {
 			events = append(events, started(m.row, now))
 		}
@@ -342,6 +344,9 @@ func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, no
 		tx.AfterCommit(func() { s.moved(row, raw) })
 	}
 	if err := storePayloads(ctx, tx, payloads); err != nil {
+		return err
+	}
+	if err := runs.write(ctx, tx); err != nil {
 		return err
 	}
 	return s.Events.Append(ctx, tx, events...)
