@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/webhook"
@@ -85,6 +86,9 @@ func (s *Server) submission(c *fiber.Ctx, mode string) (execution.Submission, er
 		return execution.Submission{}, err
 	}
 	sub := execution.Submission{ID: execution.NewID(), NodeID: nodeID, Function: function, Context: present(r.Context)}
+	if p := principal(c); p.Kind != access.KindLocal && !p.IsAgent() {
+		sub.StartedBy = p.ID
+	}
 	if sub.Input, err = inputOf(r.Input); err != nil {
 		return sub, err
 	}

@@ -9,6 +9,7 @@ type Execution struct {
 	SessionID    *string
 	ActorID      *string
 	Caller       *string // the node that made the call, when an agent did
+	StartedBy    *string // the principal that sent the request, unless it was an agent or nobody in particular
 	NodeID       string  `gorm:"not null"`
 	Function     string  `gorm:"not null"`
 	FunctionKind string  `gorm:"not null"` // reasoner or skill
@@ -22,6 +23,7 @@ type Execution struct {
 	MaxAttempts  int   `gorm:"not null"`
 	Redeliveries int   `gorm:"not null"` // attempts lost with a replica of ours, counted apart
 	LeaseOwner   *string
+	HeldBy       *string // while it waits: the replica that has its call open
 	InstanceID   *string // the node's instance that took the current attempt
 	RetryPolicy  *string // JSON of RetryPolicy, when the caller gave one
 	TimeoutMs    *int64

@@ -111,14 +111,14 @@ func (s *Service) Loops() []*lease.Loop { return s.loops }
 
 const columns = `id, request_id, execution_id, run_id, node_id, function, session_id, actor_id, round, status, version, title, summary, risk, next,
 	shape, editable, has_form, url, callback, policy, quorum, on_reject, on_expire, created_at, expires_at, claimed_by, claimed_until, held_until,
-	decision, decided_by, channel, feedback, response, decided_at, closed_at, told_at`
+	decision, decided_by, channel, feedback, response, decided_at, closed_at, told_at, started_by`
 
 func scan(rows database.Rows) (*models.Approval, error) {
 	a := &models.Approval{}
 	err := rows.Scan(&a.ID, &a.RequestID, &a.ExecutionID, &a.RunID, &a.NodeID, &a.Function, &a.SessionID, &a.ActorID, &a.Round, &a.Status, &a.Version,
 		&a.Title, &a.Summary, &a.Risk, &a.Next, &a.Shape, &a.Editable, &a.HasForm, &a.URL, &a.Callback, &a.Policy, &a.Quorum, &a.OnReject, &a.OnExpire,
 		&a.CreatedAt, &a.ExpiresAt, &a.ClaimedBy, &a.ClaimedUntil, &a.HeldUntil, &a.Decision, &a.DecidedBy, &a.Channel, &a.Feedback, &a.Response,
-		&a.DecidedAt, &a.ClosedAt, &a.ToldAt)
+		&a.DecidedAt, &a.ClosedAt, &a.ToldAt, &a.StartedBy)
 	return a, err
 }
 

@@ -76,10 +76,18 @@ func Allowed(p Person, a *models.Approval) error {
 		return ErrNoRight
 	case !policy.names(p):
 		return ErrNotNamed
-	case policy.NoSelfApproval && a.ActorID != nil && (strings.EqualFold(*a.ActorID, p.Name) || strings.EqualFold(*a.ActorID, p.ID)):
+	case policy.NoSelfApproval && started(p, a):
 		return ErrSelf
 	}
 	return nil
+}
+
+// started reports whether a person began what a request is about: by who sent the request, or by whom its sender named as the actor.
+func started(p Person, a *models.Approval) bool {
+	if a.StartedBy != nil && strings.EqualFold(*a.StartedBy, p.ID) {
+		return true
+	}
+	return a.ActorID != nil && (strings.EqualFold(*a.ActorID, p.Name) || strings.EqualFold(*a.ActorID, p.ID))
 }
 
 func (p Policy) names(who Person) bool {
@@ -94,9 +102,9 @@ func (p Policy) names(who Person) bool {
 		case found && kind == "group":
 			return slices.ContainsFunc(who.Groups, func(g string) bool { return strings.EqualFold(g, rest) })
 		case found && kind == "user":
-			return strings.EqualFold(rest, who.Name)
+			name = rest
 		}
-		return strings.EqualFold(name, who.Name)
+		return who.Role != "" && strings.EqualFold(name, who.Name) // a service may be named like anybody
 	})
 }
 

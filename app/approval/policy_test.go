@@ -76,6 +76,32 @@ func TestNobodyApprovesTheirOwnExecution(t *testing.T) {
 	})
 }
 
+// Whoever sent the request that began it all is known by their credential, whatever the headers say.
+func TestNobodyApprovesWhatTheirOwnRequestLedTo(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		for starter, own := range map[string]bool{"user:anna": true, "user:bert": false, "": false} {
+			root := r.put(t, seed{actor: "somebody-else", starter: starter})
+			called := r.put(t, seed{actor: "somebody-else", parent: root})
+			a := r.ask(t, called, approval.Request{Policy: approval.Policy{NoSelfApproval: true}})
+			if own {
+				r.refused(t, anna, a.ID, approve(""), approval.ErrSelf)
+				r.wantStatus(t, a.ID, models.ApprovalPending)
+			} else {
+				r.decide(t, anna, a.ID, approve(""))
+			}
+		}
+	})
+}
+
+func TestAServiceIsNobodyByName(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		service := approval.Person{ID: "key:key_1", Name: "anna", May: true}
+		a := r.asked(t, approval.Request{Policy: approval.Policy{Approvers: []string{"anna", "user:anna"}}})
+		r.refused(t, service, a.ID, approve(""), approval.ErrNotNamed)
+		r.decide(t, anna, a.ID, approve(""))
+	})
+}
+
 func TestSeveralHaveToApprove(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		two := approval.Policy{Quorum: 2}

@@ -116,6 +116,9 @@ func (s *Service) ask(ctx context.Context, tx *database.Tx, executionID string, 
 	if a.RequestID == "" {
 		a.RequestID = a.ID
 	}
+	if a.StartedBy, err = s.Executions.StartedBy(ctx, tx, row.ID); err != nil {
+		return nil, err
+	}
 	if a.URL == "" {
 		a.URL = s.PublicURL() + "/approvals/" + a.ID
 	}
@@ -144,11 +147,11 @@ func orNull(body []byte) any {
 
 func insert(ctx context.Context, tx *database.Tx, a *models.Approval) error {
 	n, err := tx.Exec(ctx, `INSERT INTO approvals (id, request_id, execution_id, run_id, node_id, function, session_id, actor_id, round, status, version,
-		title, summary, risk, next, shape, editable, has_form, url, callback, policy, quorum, on_reject, on_expire, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
+		title, summary, risk, next, shape, editable, has_form, url, callback, policy, quorum, on_reject, on_expire, created_at, expires_at, started_by)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
 		ON CONFLICT DO NOTHING`,
 		a.ID, a.RequestID, a.ExecutionID, a.RunID, a.NodeID, a.Function, a.SessionID, a.ActorID, a.Round, string(a.Status), a.Version, a.Title, a.Summary,
-		a.Risk, a.Next, a.Shape, a.Editable, a.HasForm, a.URL, a.Callback, a.Policy, a.Quorum, a.OnReject, a.OnExpire, a.CreatedAt, a.ExpiresAt)
+		a.Risk, a.Next, a.Shape, a.Editable, a.HasForm, a.URL, a.Callback, a.Policy, a.Quorum, a.OnReject, a.OnExpire, a.CreatedAt, a.ExpiresAt, a.StartedBy)
 	if err != nil {
 		return fmt.Errorf("store an approval request: %w", err)
 	}

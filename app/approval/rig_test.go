@@ -140,6 +140,7 @@ type seed struct {
 	parent   string
 	node     string
 	actor    string
+	starter  string
 	deadline int64
 	status   models.Status
 }
@@ -163,9 +164,9 @@ func (r *rig) put(t *testing.T, s seed) string {
 		deadline = &s.deadline
 	}
 	r.change(t, `INSERT INTO executions (id, run_id, parent_id, actor_id, node_id, function, function_kind, mode, status, available_at, attempt, failures,
-		max_attempts, redeliveries, has_webhook, created_at, started_at, finished_at, deadline_at, input_bytes, result_bytes)
-		VALUES ($1, $2, $3, $4, $5, 'f', 'reasoner', 'async', $6, $7, 1, 0, 1, 0, false, $7, $7, $8, $9, 2, 0)`,
-		id, "run_"+id[5:], optional(s.parent), optional(s.actor), s.node, string(s.status), now, finished, deadline)
+		max_attempts, redeliveries, has_webhook, created_at, started_at, finished_at, deadline_at, input_bytes, result_bytes, started_by)
+		VALUES ($1, $2, $3, $4, $5, 'f', 'reasoner', 'async', $6, $7, 1, 0, 1, 0, false, $7, $7, $8, $9, 2, 0, $10)`,
+		id, "run_"+id[5:], optional(s.parent), optional(s.actor), s.node, string(s.status), now, finished, deadline, optional(s.starter))
 	return id
 }
 

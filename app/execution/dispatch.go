@@ -159,7 +159,10 @@ func (s *Service) keep(ctx context.Context, c *claimed, out result) error {
 	if err != nil {
 		return err
 	}
-	if row.Status == models.Waiting && row.Attempt == c.Attempt && out.givenUp == nil {
+	if out.givenUp != nil {
+		return nil // we broke it off: the agent has not said anything
+	}
+	if row.Status == models.Waiting && row.Attempt == c.Attempt {
 		kept := keptOutcome{Result: out.body, Details: out.details}
 		if out.failure != nil {
 			kept.Failed, kept.Error = true, out.failure.message

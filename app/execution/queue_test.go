@@ -240,6 +240,30 @@ func TestAFullQueueRefusesAndLeavesNoRow(t *testing.T) {
 	})
 }
 
+// A request that is repeated with its key was accepted long ago: the queue being full now does not concern it.
+func TestAFullQueueStillKnowsWhatItAccepted(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		r := build(t, db, settings{still: true, options: func(o *execution.Options) { o.NodeDepth = 3 }})
+		r.nodes.set("http://127.0.0.1:1")
+		keyed := func(hash string) execution.Submission {
+			sub := call(`{}`)
+			sub.Key = &models.IdempotencyKey{Scope: "s", Key: "k", BodyHash: hash}
+			return sub
+		}
+		first := keyed("h")
+		r.submit(t, first)
+		submitAll(t, r, 20)
+		again, err := r.Submit(t.Context(), keyed("h"))
+		if err != nil || !again.Replayed || again.Row.ID != first.ID {
+			t.Errorf("the repetition: %+v %v", again, err)
+		}
+		var full *execution.QueueFullError
+		if _, err := r.Submit(t.Context(), keyed("another body")); !errors.As(err, &full) {
+			t.Errorf("another request with the same key: %v", err)
+		}
+	})
+}
+
 func TestAFullServerRefusesAndLeavesNoRow(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		const depth, burst = 100, 500

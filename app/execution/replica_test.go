@@ -202,6 +202,78 @@ func TestWorkThatIsOursAndThatNobodyDoesIsFound(t *testing.T) {
 	})
 }
 
+// An agent that answers on the connection cannot reach anybody when the replica that had it open is gone by the time of the decision.
+func TestACallThatWasOpenDuringTheWaitIsRepeatedWhenItsReplicaIsGone(t *testing.T) {
+	for name, died := range map[string]bool{"its replica died": true, "its replica lives": false} {
+		t.Run(name, func(t *testing.T) {
+			dbtest.Each(t, func(t *testing.T, db *database.DB) { waitWithAnOpenCall(t, db, died) })
+		})
+	}
+}
+
+func waitWithAnOpenCall(t *testing.T, db *database.DB, died bool) {
+	r := build(t, db, settings{still: true})
+	r.nodes.set("http://127.0.0.1:1")
+	id := r.submit(t, call(`{}`))
+	w := r.take(t, 1)[0]
+	owner := *r.row(t, id).LeaseOwner
+	if _, err := r.Report(t.Context(), id, says(models.Waiting, "")); err != nil {
+		t.Fatal(err)
+	}
+	if row := r.row(t, id); row.HeldBy == nil || *row.HeldBy != owner || row.LeaseOwner != nil {
+		t.Fatalf("while it waits it is held by %v, leased by %v", row.HeldBy, row.LeaseOwner)
+	}
+	if died {
+		r.loseLease(t)
+	}
+	if _, err := r.Report(t.Context(), id, says(models.Running, "")); err != nil {
+		t.Fatal(err)
+	}
+	if row := r.row(t, id); row.HeldBy != nil || row.LeaseOwner == nil || *row.LeaseOwner != owner {
+		t.Fatalf("after the decision it is held by %v, leased by %v", row.HeldBy, row.LeaseOwner)
+	}
+	if err := r.Reap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if died {
+		if row := r.becomes(t, id, models.Queued); row.Redeliveries != 1 || row.Failures != 0 {
+			t.Errorf("redeliveries %d, failures %d", row.Redeliveries, row.Failures)
+		}
+		return
+	}
+	r.end(t, w, execution.Answers, `"done"`)
+	wantStatus(t, r.row(t, id), models.Succeeded)
+}
+
+// A node that takes the call over while it waits reports later: nobody has the call open then, and nothing is to be repeated.
+func TestACallThatIsTakenOverDuringTheWaitIsInNobodysHand(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		calls, accept := make(chan *http.Request, 1), make(chan struct{})
+		r := newRig(t, db, func(w http.ResponseWriter, q *http.Request) {
+			calls <- q
+			<-accept
+			w.WriteHeader(http.StatusAccepted)
+		})
+		id := r.submit(t, call(`{}`))
+		soon(t, calls)
+		if _, err := r.Report(t.Context(), id, says(models.Waiting, "")); err != nil {
+			t.Fatal(err)
+		}
+		close(accept)
+		eventually(t, "nobody has the call open", func() bool { return r.row(t, id).HeldBy == nil })
+		if _, err := r.Report(t.Context(), id, says(models.Running, "")); err != nil {
+			t.Fatal(err)
+		}
+		if row := r.row(t, id); row.LeaseOwner != nil {
+			t.Errorf("leased by %s", *row.LeaseOwner)
+		}
+		if _, err := r.Report(t.Context(), id, says(models.Succeeded, "")); err != nil {
+			t.Fatal(err)
+		}
+		wantStatus(t, r.row(t, id), models.Succeeded)
+	})
+}
+
 func TestDrainingPutsBackWhatDoesNotEnd(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		calls := make(chan *http.Request, 10)

@@ -25,6 +25,7 @@ type Submission struct {
 	ParentID   string
 	SessionID  string
 	ActorID    string
+	StartedBy  string // the principal, unless it is an agent or nobody in particular
 	Caller     string // the node that calls, when an agent does
 	Trace      string // traceparent
 	Timeout    time.Duration
@@ -50,6 +51,7 @@ type submission struct {
 	watch    []string // queues that may be full: count them before inserting
 
 	fresh   bool   // nobody has used its key
+	written bool   // the row is new: it was not committed before by a try whose answer was lost
 	replay  string // id of the execution that has the idempotency key already
 	refused error
 }
@@ -81,7 +83,7 @@ func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*su
 	now := s.DB.NowMs()
 	row := &models.Execution{
 		ID: sub.ID, RunID: sub.RunID, WorkflowID: optional(sub.WorkflowID), ParentID: optional(sub.ParentID), SessionID: optional(sub.SessionID),
-		ActorID: optional(sub.ActorID), Caller: optional(sub.Caller), NodeID: f.NodeID, Function: f.Name, FunctionKind: f.Kind, Mode: mode,
+		ActorID: optional(sub.ActorID), Caller: optional(sub.Caller), StartedBy: optional(sub.StartedBy), NodeID: f.NodeID, Function: f.Name, FunctionKind: f.Kind, Mode: mode,
 		Status: models.Queued, AvailableAt: now, MaxAttempts: sub.Retry.attempts(), HasWebhook: sub.Webhook != nil, Trace: optional(sub.Trace),
 		CreatedAt: now, InputBytes: int64(len(sub.Input)),
 	}
@@ -173,7 +175,7 @@ func (s *Service) submit(ctx context.Context, item *submission) (Started, error)
 	if waits {
 		let, err := s.gauge.admit(item.row.NodeID)
 		if err != nil {
-			return Started{}, err
+			return s.accepted(ctx, item, err)
 		}
 		defer s.gauge.landed(let)
 		item.watch = let.watch
@@ -183,7 +185,7 @@ func (s *Service) submit(ctx context.Context, item *submission) (Started, error)
 	}
 	switch {
 	case item.refused != nil:
-		return Started{}, item.refused
+		return s.accepted(ctx, item, item.refused)
 	case item.replay != "":
 		row, err := s.Row(ctx, item.replay)
 		return Started{Row: row, Replayed: true}, err
@@ -193,6 +195,25 @@ func (s *Service) submit(ctx context.Context, item *submission) (Started, error)
 		s.worker.Wake()
 	}
 	return Started{Row: item.row}, nil
+}
+
+// accepted answers a refused request with the execution that an earlier request with its key has led to: a full queue is no reason to
+// forget what was accepted.
+func (s *Service) accepted(ctx context.Context, item *submission, refused error) (Started, error) {
+	k := item.key
+	if k == nil {
+		return Started{}, refused
+	}
+	var hash, id string
+	err := s.DB.QueryRow(ctx, "SELECT body_hash, execution_id FROM idempotency_keys WHERE scope = $1 AND key = $2", []any{k.Scope, k.Key}, &hash, &id)
+	if errors.Is(err, database.ErrNoRows) || err == nil && hash != k.BodyHash {
+		return Started{}, refused
+	}
+	if err != nil {
+		return Started{}, fmt.Errorf("read the idempotency key: %w", err)
+	}
+	row, err := s.Row(ctx, id)
+	return Started{Row: row, Replayed: true}, err
 }
 
 // insert writes a batch of submissions; it is the apply function of the group. What may not be written says so in the item.
@@ -328,20 +349,20 @@ func nameRun(ctx context.Context, tx *database.Tx, it *submission) error {
 
 const insertedColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	available_at, attempt, failures, max_attempts, redeliveries, lease_owner, retry_policy, timeout_ms, deadline_at, has_webhook, context, trace,
-	created_at, started_at, input_bytes, result_bytes`
+	created_at, started_at, input_bytes, result_bytes, started_by`
 
 const insertRow = `INSERT INTO executions (` + insertedColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15, 0, $16,
-	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0) ON CONFLICT (id) DO NOTHING`
+	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25) ON CONFLICT (id) DO NOTHING`
 
 const insertBatch = `INSERT INTO executions (` + insertedColumns + `)
 	SELECT id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, 0, attempts, 0, owner, retry,
-		timeout, deadline, webhook, context, trace, created, started, bytes, 0
+		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
 		$12::text[], $13::bigint[], $14::int[], $15::int[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bool[], $21::text[], $22::text[],
-		$23::bigint[], $24::bigint[])
+		$23::bigint[], $24::bigint[], $25::text[])
 	AS v(id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, attempts, owner, retry, timeout,
-		deadline, webhook, context, trace, started, bytes)
-	ON CONFLICT (id) DO NOTHING`
+		deadline, webhook, context, trace, started, bytes, starter)
+	ON CONFLICT (id) DO NOTHING RETURNING id`
 
 func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error {
 	if tx.Postgres() {
@@ -349,12 +370,13 @@ func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error
 	}
 	for _, it := range items {
 		r := it.row
-		_, err := tx.Exec(ctx, insertRow, r.ID, r.RunID, r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller, r.NodeID, r.Function, r.FunctionKind,
+		n, err := tx.Exec(ctx, insertRow, r.ID, r.RunID, r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller, r.NodeID, r.Function, r.FunctionKind,
 			r.Mode, string(r.Status), r.CreatedAt, r.Attempt, r.MaxAttempts, r.LeaseOwner, r.RetryPolicy, r.TimeoutMs, r.DeadlineAt, r.HasWebhook, r.Context,
-			r.Trace, r.StartedAt, r.InputBytes)
+			r.Trace, r.StartedAt, r.InputBytes, r.StartedBy)
 		if err != nil {
 			return err
 		}
+		it.written = n == 1
 	}
 	return nil
 }
@@ -365,6 +387,7 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 	maybe := func() []*string { return make([]*string, n) }
 	ids, runs, nodes, functions, kinds, modes, statuses := text(), text(), text(), text(), text(), text(), text()
 	workflows, parents, sessions, actors, callers, owners, retries, contexts, traces := maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe()
+	starters := maybe()
 	created, sizes := make([]int64, n), make([]int64, n)
 	attempt, attempts := make([]int, n), make([]int, n)
 	timeouts, deadlines, starts := make([]*int64, n), make([]*int64, n), make([]*int64, n)
@@ -374,12 +397,23 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 		ids[i], runs[i], nodes[i], functions[i], kinds[i], modes[i], statuses[i] = r.ID, r.RunID, r.NodeID, r.Function, r.FunctionKind, r.Mode, string(r.Status)
 		workflows[i], parents[i], sessions[i], actors[i], callers[i] = r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller
 		owners[i], retries[i], contexts[i], traces[i] = r.LeaseOwner, r.RetryPolicy, r.Context, r.Trace
+		starters[i] = r.StartedBy
 		created[i], sizes[i], attempt[i], attempts[i] = r.CreatedAt, r.InputBytes, r.Attempt, r.MaxAttempts
 		timeouts[i], deadlines[i], starts[i], webhooks[i] = r.TimeoutMs, r.DeadlineAt, r.StartedAt, r.HasWebhook
 	}
-	_, err := tx.Exec(ctx, insertBatch, ids, runs, workflows, parents, sessions, actors, callers, nodes, functions, kinds, modes, statuses, created,
-		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes)
-	return err
+	rows, err := tx.Query(ctx, insertBatch, ids, runs, workflows, parents, sessions, actors, callers, nodes, functions, kinds, modes, statuses, created,
+		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes, starters)
+	if err != nil {
+		return err
+	}
+	written, err := collectIDs(rows)
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		it.written = len(written) == n || slices.Contains(written, it.row.ID)
+	}
+	return nil
 }
 
 // recordSubmissions writes what belongs to the new rows: their input, their webhook and their first event.
@@ -389,7 +423,9 @@ func (s *Service) recordSubmissions(ctx context.Context, tx *database.Tx, items 
 	runs := tallies{}
 	for i, it := range items {
 		r := it.row
-		runs.born(r)
+		if it.written {
+			runs.born(r)
+		}
 		payloads[i] = storedPayload{r.ID, models.PayloadInput, it.input}
 		events[i] = &models.Event{
 			ExecutionID: &r.ID, RunID: &r.RunID, NodeID: r.NodeID, Kind: event.OfStatus(r.Status), Attempt: r.Attempt, At: r.CreatedAt,

@@ -50,6 +50,18 @@ func (s *Service) LockFor(ctx context.Context, tx *database.Tx, id, token string
 	return row, nil
 }
 
+// StartedBy is the principal that began an execution: who sent its request, else whoever sent the nearest one above it; nil when
+// nobody is known.
+func (s *Service) StartedBy(ctx context.Context, tx *database.Tx, id string) (*string, error) {
+	var who *string
+	err := tx.QueryRow(ctx, chainAbove(tx)+` SELECT started_by FROM executions WHERE id IN (SELECT id FROM chain) AND started_by IS NOT NULL
+		ORDER BY created_at DESC, id DESC LIMIT 1`, []any{id}, &who)
+	if err != nil && !errors.Is(err, database.ErrNoRows) {
+		return nil, fmt.Errorf("look who started %s: %w", id, err)
+	}
+	return who, nil
+}
+
 // Suspend moves a running execution to waiting: it holds no lease, no slot and no time of its limit from then on. *StateError when it is
 // not running.
 func (s *Service) Suspend(ctx context.Context, tx *database.Tx, row *models.Execution) (*models.Execution, error) {

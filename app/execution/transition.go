@@ -70,7 +70,7 @@ func (s *Service) newBody(raw []byte) *body {
 const executionColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	status_reason, available_at, attempt, failures, max_attempts, redeliveries, lease_owner, instance_id, retry_policy, timeout_ms, deadline_at,
 	has_webhook, context, trace, created_at, started_at, finished_at, error_code, error_category, error_message, error_status, progress,
-	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds`
+	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds, started_by, held_by`
 
 func scanExecution(rows database.Rows) (*models.Execution, error) {
 	e := &models.Execution{}
@@ -78,23 +78,27 @@ func scanExecution(rows database.Rows) (*models.Execution, error) {
 		&e.Status, &e.StatusReason, &e.AvailableAt, &e.Attempt, &e.Failures, &e.MaxAttempts, &e.Redeliveries, &e.LeaseOwner, &e.InstanceID, &e.RetryPolicy,
 		&e.TimeoutMs, &e.DeadlineAt, &e.HasWebhook, &e.Context, &e.Trace, &e.CreatedAt, &e.StartedAt, &e.FinishedAt, &e.ErrorCode, &e.ErrorCategory,
 		&e.ErrorMessage, &e.ErrorStatus, &e.Progress, &e.ProgressNote, &e.InputBytes, &e.ResultBytes,
-		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds)
+		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds, &e.StartedBy, &e.HeldBy)
 	return e, err
 }
 
-// updateOne moves one row. The guards are written so that one text serves every move: $2 is ",running,waiting,".
+// updateOne moves one row. The guards are written so that one text serves every move: $2 is ",running,waiting,". A lease ends with each
+// move, but who has the call open while a person decides gets it back afterwards: if they are gone by then, it is taken from them as any
+// other, and the call is made again.
 const updateOne = updateGuarded + ` RETURNING ` + executionColumns
 
 const updateGuarded = `UPDATE executions SET status = $3, status_reason = $4, error_code = $5, error_category = $6, error_message = $7,
 	error_status = $8, available_at = $9, finished_at = $10, attempt = attempt - $11, failures = failures + $12,
-	redeliveries = redeliveries + $13, instance_id = coalesce($14, instance_id), lease_owner = NULL, result_bytes = result_bytes + $15
+	redeliveries = redeliveries + $13, instance_id = coalesce($14, instance_id), lease_owner = CASE WHEN $3 = 'running' THEN held_by END,
+	held_by = CASE WHEN $3 = 'waiting' THEN lease_owner END, result_bytes = result_bytes + $15
 	WHERE id = $1 AND instr($2, ',' || status || ',') > 0 AND ($16 = 0 OR attempt = $16) AND ($17 = '' OR lease_owner = $17)`
 
 // updateMany is updateOne for a whole batch of PostgreSQL.
 var updateMany = `UPDATE executions e SET status = v.status, status_reason = v.reason, error_code = v.code, error_category = v.category,
 	error_message = v.message, error_status = v.http, available_at = v.available, finished_at = v.finished, attempt = e.attempt - v.give_back,
 	failures = e.failures + v.failures, redeliveries = e.redeliveries + v.redeliveries, instance_id = coalesce(v.instance, e.instance_id),
-	lease_owner = NULL, result_bytes = e.result_bytes + v.bytes
+	lease_owner = CASE WHEN v.status = 'running' THEN e.held_by END, held_by = CASE WHEN v.status = 'waiting' THEN e.lease_owner END,
+	result_bytes = e.result_bytes + v.bytes
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::bigint[], $10::bigint[],
 		$11::int[], $12::int[], $13::int[], $14::text[], $15::bigint[], $16::int[], $17::text[])
 		AS v(id, was, status, reason, code, category, message, http, available, finished, give_back, failures, redeliveries, instance, bytes, attempt, owner)
@@ -231,7 +235,7 @@ func moveEach(ctx context.Context, tx *database.Tx, moves []*move, now int64) er
 // applied is the known row with the move made, field by field what updateGuarded writes.
 func (m *move) applied(now int64) *models.Execution {
 	row := *m.known
-	row.Status, row.StatusReason, row.LeaseOwner = m.to, optional(m.reason), nil
+	row.Status, row.StatusReason, row.LeaseOwner, row.HeldBy = m.to, optional(m.reason), nil, nil
 	row.AvailableAt = now + m.after.Milliseconds()
 	row.Attempt -= m.giveBack
 	row.Failures += m.failures
@@ -700,6 +704,9 @@ func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now t
 const (
 	releaseLease = `UPDATE executions SET lease_owner = NULL, instance_id = $1
 		WHERE id = $2 AND status = 'running' AND lease_owner = $3 AND attempt = $4 RETURNING run_id, node_id`
+	// The node took the call over while the execution waited: nobody has it open any more.
+	releaseHeld = `UPDATE executions SET held_by = NULL, instance_id = $1
+		WHERE id = $2 AND status = 'waiting' AND held_by = $3 AND attempt = $4 RETURNING run_id, node_id`
 	countRound  = `UPDATE executions SET rounds = rounds + 1 WHERE id = $1 RETURNING rounds`
 	setProgress = `UPDATE executions SET progress = coalesce($1, progress), progress_note = coalesce($2, progress_note)
 		WHERE id = $3 AND status IN ('running', 'waiting') RETURNING run_id, node_id, attempt`
@@ -713,6 +720,9 @@ func (s *Service) release(ctx context.Context, c *claimed, instance string) (boo
 		released = false
 		var run, node string
 		err := tx.QueryRow(ctx, releaseLease, []any{instance, c.ID, c.owner, c.Attempt}, &run, &node)
+		if errors.Is(err, database.ErrNoRows) {
+			err = tx.QueryRow(ctx, releaseHeld, []any{instance, c.ID, c.owner, c.Attempt}, &run, &node)
+		}
 		if errors.Is(err, database.ErrNoRows) {
 			return nil
 		}
