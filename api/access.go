@@ -83,11 +83,25 @@ func (s *Server) demand(scope access.Scope) fiber.Handler {
 		if errors.Is(err, access.ErrUnauthorized) && !wantsJSON(c) {
 			return s.toSignIn(c)
 		}
+		if errors.Is(err, access.ErrForbidden) {
+			return errors.Join(err, s.recordRefusal(c, scope))
+		}
 		if err != nil {
 			return err
 		}
 		return c.Next()
 	}
+}
+
+// recordRefusal keeps that somebody tried what they may not: a person anything that changes something, anybody else a decision.
+func (s *Server) recordRefusal(c *fiber.Ctx, scope access.Scope) error {
+	if safe(c) || !principal(c).Person() && scope != access.Approve {
+		return nil
+	}
+	return s.Audit.Record(c.UserContext(), audit.Entry{
+		Origin: origin(c), At: s.Now().UnixMilli(), Action: "request.refused", ObjectKind: "route", Object: c.Method() + " " + c.Path(),
+		Reason: "needs the right to " + string(scope),
+	})
 }
 
 // admit finds out who acts and whether they may. The browser sends its cookie whoever made it ask, so that every unsafe request of a page

@@ -473,10 +473,17 @@ func TestOnlyWhoMayApproveDecides(t *testing.T) {
 		id := asked.Text("approval_id")
 		d := newDoor(t, r.URL)
 		body := `{"approval_request_id":"claim","decision":"approved"}`
+		refused := 0
 		for _, who := range d.everybody() {
 			may := slices.Contains(who.scopes, "approve")
 			if may {
 				continue
+			}
+			if who.key != "" {
+				refused += 2
+			}
+			if who.cookie != "" {
+				refused += 2
 			}
 			want := http.StatusForbidden
 			if who.key == "" {
@@ -500,6 +507,9 @@ func TestOnlyWhoMayApproveDecides(t *testing.T) {
 		}
 		if r.Store.Status(t, call.ExecutionID) != "waiting" {
 			t.Error("somebody without the right has decided")
+		}
+		if kept := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE action = 'request.refused'"); kept != strconv.Itoa(refused) {
+			t.Errorf("%s of %d refusals are in the audit log", kept, refused)
 		}
 	})
 }

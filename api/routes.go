@@ -112,7 +112,11 @@ func (s *Server) add(r fiber.Router, routes []Route) {
 		if strings.Contains(route.Path, ":") {
 			handlers = append(handlers, possible(route.Path))
 		}
-		r.Add(route.Method, route.Path, append(handlers, route.handler)...)
+		handlers = append(handlers, route.handler)
+		r.Add(route.Method, route.Path, handlers...)
+		if route.Method == fiber.MethodGet && route.Scope == access.Public {
+			r.Head(route.Path, handlers...) // balancers and monitors ask this way
+		}
 	}
 }
 

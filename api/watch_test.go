@@ -14,6 +14,7 @@ func TestHealthIsAnswered(t *testing.T) {
 		healthy := map[string]string{"status": "healthy", "timestamp": instant, "version": some, "checks/storage/status": "healthy", "checks/storage/message": some, "checks/storage/response_time": `^\d+$`}
 		runAll(t, r, []scenario{
 			{name: "livez", ask: "GET /livez", status: http.StatusOK, says: "ok"},
+			{name: "livez by its head", ask: "HEAD /livez", status: http.StatusOK},
 			{name: "readyz", ask: "GET /readyz", status: http.StatusOK, must: map[string]string{"status": "ready", "version": some}},
 			{name: "healthz", ask: "GET /healthz", status: http.StatusOK, must: map[string]string{"status": "ready"}},
 			{name: "health", ask: "GET /health", status: http.StatusOK, must: healthy},
