@@ -16,6 +16,7 @@ import (
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/webhook"
+	"github.com/agentfield/agentfield/app/workflow"
 )
 
 // failure is an error on its way to a caller: what to say, and with which status. Handlers return plain errors; this file alone knows
@@ -79,6 +80,8 @@ func executionFailure(err error) *failure {
 		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: state.Error(), executionID: state.ID, state: string(state.Status)}
 	case errors.Is(err, execution.ErrNotFound):
 		return &failure{status: fiber.StatusNotFound, code: "execution_not_found", title: "execution not found", details: "there is no execution with this id: check it, or list executions"}
+	case errors.Is(err, workflow.ErrNotFound):
+		return &failure{status: fiber.StatusNotFound, code: "workflow_not_found", title: "workflow not found", details: "there is no run with this id: give a run id or the X-Workflow-ID of its calls"}
 	case errors.Is(err, execution.ErrDraining):
 		return &failure{status: fiber.StatusServiceUnavailable, code: "draining", title: "Shutting down", details: err.Error(), retryAfter: 2 * time.Second}
 	case errors.Is(err, execution.ErrIdempotencyKey):

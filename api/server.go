@@ -24,6 +24,7 @@ import (
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/webhook"
+	"github.com/agentfield/agentfield/app/workflow"
 )
 
 // Options are the services behind the handlers and what the handlers have to know of the process.
@@ -32,6 +33,7 @@ type Options struct {
 	Nodes      *node.Service
 	Webhooks   *webhook.Service
 	Approvals  *approval.Service
+	Workflows  *workflow.Service
 	Hub        *event.Hub
 	Access     *access.Service
 	Audit      *audit.Reader

@@ -2,11 +2,9 @@ package execution
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gorm.io/gorm"
@@ -16,7 +14,7 @@ import (
 )
 
 // ErrBadCursor says that a cursor was not made by this list.
-var ErrBadCursor = errors.New("the cursor was not made by this list: start again without it")
+var ErrBadCursor = database.ErrBadCursor
 
 // Filter selects executions. Empty fields do not narrow.
 type Filter struct {
@@ -34,12 +32,8 @@ type Filter struct {
 	Cursor   string
 }
 
-// Page is one page of a list, newest first. Next leads to older ones, Prev to newer ones; each is empty when there are none that way.
-type Page struct {
-	Rows []*models.Execution
-	Next string
-	Prev string
-}
+// Page is one page of a list, newest first.
+type Page = database.Page[*models.Execution]
 
 const (
 	defaultPage = 50
@@ -56,57 +50,15 @@ func (s *Service) List(ctx context.Context, f Filter) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	var from cursor
-	if f.Cursor != "" {
-		if from, err = readCursor(f.Cursor); err != nil {
-			return Page{}, err
-		}
-	}
-	rows, more, err := from.read(q, limit)
+	page, err := database.ReadPage(q, f.Cursor, limit, place)
 	if err != nil {
 		return Page{}, fmt.Errorf("list executions: %w", err)
 	}
-	return from.page(rows, more), nil
+	return page, nil
 }
 
-// cursor is a place between two rows and the direction in which a page is read from it.
-type cursor struct {
-	at    int64
-	id    string
-	newer bool
-}
-
-// read takes up to limit rows, newest first, and tells whether there are more in the direction of reading.
-func (c cursor) read(q *gorm.DB, limit int) (rows []*models.Execution, more bool, err error) {
-	order := "created_at DESC, id DESC"
-	switch {
-	case c.newer:
-		q, order = q.Where("(created_at, id) > (?, ?)", c.at, c.id), "created_at, id"
-	case c.id != "":
-		q = q.Where("(created_at, id) < (?, ?)", c.at, c.id)
-	}
-	err = q.Order(order).Limit(limit + 1).Find(&rows).Error
-	if more = len(rows) > limit; more {
-		rows = rows[:limit]
-	}
-	if c.newer {
-		slices.Reverse(rows)
-	}
-	return rows, more, err
-}
-
-func (c cursor) page(rows []*models.Execution, more bool) Page {
-	page := Page{Rows: rows}
-	if len(rows) == 0 {
-		return page
-	}
-	if more || c.newer {
-		page.Next = cursorOf(rows[len(rows)-1], false)
-	}
-	if c.id != "" && (more || !c.newer) {
-		page.Prev = cursorOf(rows[0], true)
-	}
-	return page
+func place(e *models.Execution) database.Place {
+	return database.Place{CreatedAt: e.CreatedAt, ID: e.ID}
 }
 
 func (s *Service) filtered(ctx context.Context, f Filter) (*gorm.DB, error) {
@@ -162,30 +114,6 @@ func literals(statuses []models.Status) string {
 
 func all(statuses []models.Status, is func(models.Status) bool) bool {
 	return !slices.ContainsFunc(statuses, func(s models.Status) bool { return !is(s) })
-}
-
-func cursorOf(e *models.Execution, newer bool) string {
-	direction := "x1<"
-	if newer {
-		direction = "x1>"
-	}
-	return base64.RawURLEncoding.EncodeToString([]byte(direction + ":" + strconv.FormatInt(e.CreatedAt, 10) + ":" + e.ID))
-}
-
-func readCursor(text string) (cursor, error) {
-	plain, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
-		return cursor{}, ErrBadCursor
-	}
-	parts := strings.SplitN(string(plain), ":", 3)
-	if len(parts) != 3 || (parts[0] != "x1<" && parts[0] != "x1>") || parts[2] == "" {
-		return cursor{}, ErrBadCursor
-	}
-	at, err := strconv.ParseInt(parts[1], 10, 64)
-	if err != nil {
-		return cursor{}, ErrBadCursor
-	}
-	return cursor{at: at, id: parts[2], newer: parts[0] == "x1>"}, nil
 }
 
 const countedNewer = 100
