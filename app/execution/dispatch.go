@@ -164,8 +164,8 @@ func (s *Service) keep(ctx context.Context, c *claimed, out result) error {
 	}
 	if row.Status == models.Waiting && row.Attempt == c.Attempt {
 		kept := keptOutcome{Result: out.body, Details: out.details}
-		if out.failure != nil {
-			kept.Failed, kept.Error = true, out.failure.message
+		if f := out.failure; f != nil {
+			kept.Failed, kept.Code, kept.Category, kept.Class, kept.Error = true, f.code, f.category, f.class, f.message
 		}
 		return s.keepOutcome(ctx, row, kept)
 	}

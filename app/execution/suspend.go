@@ -91,13 +91,17 @@ func (s *Service) Resume(ctx context.Context, tx *database.Tx, id, reason string
 	return s.applyKept(ctx, tx, row, kept)
 }
 
-// applyKept ends a running execution with what its agent reported while it waited.
+// applyKept ends a running execution with what its agent reported while it waited, or puts it back when the request asked for another
+// attempt after such a failure.
 func (s *Service) applyKept(ctx context.Context, tx *database.Tx, row *models.Execution, kept *keptOutcome) (*models.Execution, error) {
 	end := &move{id: row.ID, from: fromRunning, to: models.Succeeded, attempt: row.Attempt, result: s.newBody(kept.Result), data: map[string]any{"source": "kept"}}
 	if kept.Failed {
-		end.to, end.result, end.details, end.failures = models.Failed, nil, s.newBody(kept.Details), 1
-		end.failure = &failure{code: "agent_error", category: "agent_error", message: kept.Error, class: onError}
-		end.reason = "agent_error"
+		end.result, end.failures = nil, 1
+		end.failure = &failure{code: kept.Code, category: kept.Category, message: kept.Error, class: kept.Class}
+		end.to, end.details, end.reason = models.Failed, s.newBody(kept.Details), kept.Category
+		if policy := parsePolicy(row.RetryPolicy); policy.retries(kept.Class, row.Failures+1) {
+			end.to, end.details, end.kind, end.after = models.Queued, nil, event.KindAttemptFailed, policy.delay(row.Failures+1)
+		}
 	}
 	return s.leave(ctx, tx, end)
 }
@@ -162,10 +166,13 @@ func (s *Service) Tell(ctx context.Context, tx *database.Tx, row *models.Executi
 
 // keptOutcome is what an agent reported while its execution waited.
 type keptOutcome struct {
-	Failed  bool            `json:"failed,omitempty"`
-	Error   string          `json:"error,omitempty"`
-	Result  json.RawMessage `json:"result,omitempty"`
-	Details json.RawMessage `json:"details,omitempty"`
+	Failed   bool            `json:"failed,omitempty"`
+	Code     string          `json:"code,omitempty"` // as of a failure, as are the three that follow
+	Category string          `json:"category,omitempty"`
+	Class    string          `json:"class,omitempty"`
+	Error    string          `json:"error,omitempty"`
+	Result   json.RawMessage `json:"result,omitempty"`
+	Details  json.RawMessage `json:"details,omitempty"`
 }
 
 // keepOutcome stores it until the decision; should that have come in this moment, it is applied at once.

@@ -2,6 +2,7 @@ package execution_test
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -225,4 +226,51 @@ func TestAHeldCallThatPausedStillBringsItsResult(t *testing.T) {
 		}
 		audit(t, r)
 	})
+}
+
+// The agent goes away while a person decides. Whoever asked for another attempt gets it with the decision, others their failure.
+func TestACallThatFailsDuringTheWaitIsTriedAgainIfThatWasAskedFor(t *testing.T) {
+	for attempts, want := range map[int]models.Status{1: models.Failed, 2: models.Succeeded} {
+		dbtest.Each(t, func(t *testing.T, db *database.DB) {
+			calls, leave := make(chan *http.Request, 2), make(chan struct{})
+			r := newRig(t, db, func(w http.ResponseWriter, q *http.Request) {
+				calls <- q
+				if q.Header.Get("X-Attempt") == "1" {
+					<-leave
+					http.Error(w, `{"error":"the agent is stopping"}`, http.StatusServiceUnavailable)
+					return
+				}
+				echo(w, q)
+			})
+			sub := call(`{"a":1}`)
+			sub.Retry = retry(attempts)
+			id := r.submit(t, sub)
+			soon(t, calls)
+			inTx := func(move func(tx *database.Tx) error) {
+				if err := db.Tx(t.Context(), move); err != nil {
+					t.Fatal(err)
+				}
+			}
+			inTx(func(tx *database.Tx) error {
+				row, err := r.Lock(t.Context(), tx, id)
+				if err != nil {
+					return err
+				}
+				_, err = r.Suspend(t.Context(), tx, row)
+				return err
+			})
+			close(leave)
+			eventually(t, "what the agent said is kept", func() bool { return slices.Contains(r.kinds(t, id), "report_kept") })
+			wantStatus(t, r.row(t, id), models.Waiting)
+			inTx(func(tx *database.Tx) error {
+				_, err := r.Resume(t.Context(), tx, id, "approved")
+				return err
+			})
+			row := r.finish(t, id).Row
+			wantStatus(t, row, want)
+			if row.Attempt != attempts {
+				t.Errorf("attempt %d of %d", row.Attempt, attempts)
+			}
+		})
+	}
 }
