@@ -160,7 +160,7 @@ func (s *Service) keep(ctx context.Context, c *claimed, out result) error {
 		return err
 	}
 	if out.givenUp != nil {
-		return nil // we broke it off: the agent has not said anything
+		return nil //nolint:nilerr // we broke it off: the agent has not said anything
 	}
 	if row.Status == models.Waiting && row.Attempt == c.Attempt {
 		kept := keptOutcome{Result: out.body, Details: out.details}
