@@ -31,6 +31,7 @@ type failure struct {
 	executionID string
 	runID       string
 	state       string // status of the execution, where it matters
+	position    int    // of the mistake in a filter, from 1 on
 	body        []byte // a JSON object of its own instead of the above; the request id is added
 }
 
@@ -94,6 +95,8 @@ func executionFailure(err error) *failure {
 		return &failure{status: fiber.StatusUnauthorized, code: "execution_token_invalid", title: "unauthorized", details: err.Error()}
 	case errors.Is(err, execution.ErrTooManyNotes):
 		return &failure{status: fiber.StatusTooManyRequests, code: "too_many_notes", title: "Too many notes", details: err.Error(), retryAfter: time.Minute}
+	case errors.Is(err, execution.ErrTooBroad):
+		return &failure{status: fiber.StatusServiceUnavailable, code: "search_too_broad", title: "Search too broad", details: err.Error(), retryAfter: 5 * time.Second}
 	case errors.Is(err, execution.ErrBadCursor):
 		return &failure{status: fiber.StatusBadRequest, code: "invalid_cursor", title: "Bad request", details: err.Error()}
 	case errors.Is(err, webhook.ErrInvalid):
@@ -200,6 +203,9 @@ func (f *failure) json(requestID string, problem bool, path string) []byte {
 	}
 	if f.runID != "" {
 		o.text("run_id", f.runID)
+	}
+	if f.position > 0 {
+		o.number("position", int64(f.position))
 	}
 	o.text("request_id", requestID)
 	if problem {

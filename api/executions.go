@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/app/filter"
 	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/models"
 )
@@ -337,6 +338,10 @@ func (s *Server) filterOf(c *fiber.Ctx) (execution.Filter, error) {
 		Actor: c.Query("actor", c.Query("actor_id")), Run: c.Query("run", c.Query("run_id", c.Query("workflow_id"))), Parent: c.Query("parent"),
 		Mode: c.Query("mode"), Cursor: c.Query("cursor"),
 	}
+	var err error
+	if f.Query, err = typedFilter(c, filter.Executions()); err != nil {
+		return f, err
+	}
 	if target := c.Query("target"); target != "" {
 		f.Node, f.Function, _ = strings.Cut(target, ".")
 	}
@@ -355,7 +360,6 @@ func (s *Server) filterOf(c *fiber.Ctx) (execution.Filter, error) {
 	if f.Mode != "" && f.Mode != "sync" && f.Mode != "async" {
 		return f, badRequest("invalid_parameter", "mode is sync or async")
 	}
-	var err error
 	if f.Since, err = instantParam("since", c.Query("since"), s.Now()); err != nil {
 		return f, err
 	}

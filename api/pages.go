@@ -13,6 +13,7 @@ import (
 	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/app/filter"
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/static"
 	"github.com/agentfield/agentfield/views/components"
@@ -181,7 +182,7 @@ func (s *Server) listPage(c *fiber.Ctx, f execution.Filter, list execution.Page)
 func asWritten(c *fiber.Ctx, f execution.Filter) executions.Filter {
 	w := executions.Filter{
 		Statuses: f.Statuses, Node: f.Node, Session: f.Session, Actor: f.Actor, Run: f.Run, Parent: f.Parent, Mode: f.Mode,
-		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit,
+		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, Search: shownSearch(c, filter.Executions()),
 	}
 	if f.Function != "" {
 		w.Node, w.Target = "", f.Node+"."+f.Function

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 
 	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/filter"
 	"github.com/agentfield/agentfield/models"
 )
 
@@ -28,7 +30,8 @@ type Filter struct {
 	Mode     string
 	Since    int64 // ms, inclusive
 	Until    int64 // ms, exclusive
-	Limit    int   // 1 to 200; 0: 50
+	Query    filter.Query
+	Limit    int // 1 to 200; 0: 50
 	Cursor   string
 }
 
@@ -38,6 +41,7 @@ type Page = database.Page[*models.Execution]
 const (
 	defaultPage = 50
 	maxPage     = 200
+	searchFor   = 5 * time.Second // a search that no index serves must not hold the database up
 )
 
 // List reads one page by keyset. It never reads payloads.
@@ -46,13 +50,15 @@ func (s *Service) List(ctx context.Context, f Filter) (Page, error) {
 	if limit <= 0 || limit > maxPage {
 		limit = defaultPage
 	}
+	ctx, cancel := context.WithTimeout(ctx, searchFor)
+	defer cancel()
 	q, err := s.filtered(ctx, f)
 	if err != nil {
 		return Page{}, err
 	}
 	page, err := database.ReadPage(q, f.Cursor, limit, place)
 	if err != nil {
-		return Page{}, fmt.Errorf("list executions: %w", err)
+		return Page{}, fmt.Errorf("list executions: %w", broad(ctx, err))
 	}
 	return page, nil
 }
@@ -86,7 +92,7 @@ func (s *Service) filtered(ctx context.Context, f Filter) (*gorm.DB, error) {
 	if f.Until > 0 {
 		q = q.Where("created_at < ?", f.Until)
 	}
-	return q, nil
+	return s.searched(ctx, q, f.Query)
 }
 
 // unhappy is the condition of the indexes executions_unhappy and executions_node_unhappy, word for word as active is.

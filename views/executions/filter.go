@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/views/components"
+	"github.com/agentfield/agentfield/views/search"
 )
 
 // Filter is what the URL of the list says. Empty fields do not narrow.
@@ -25,6 +26,7 @@ type Filter struct {
 	Since    string          // since: 15m, 24h, 7d or RFC 3339, as it was written
 	Until    string          // until: the same
 	Limit    int             // limit; 0: the default
+	Search   search.Typed    // q: the filter language
 }
 
 // term is one part of a filter, as it stands in the URL.
@@ -42,6 +44,7 @@ func (f Filter) terms() []term {
 		{"mode", f.Mode},
 		{"since", f.Since},
 		{"until", f.Until},
+		{"q", f.Search.Text},
 	}
 	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
 }
@@ -114,8 +117,41 @@ func (f Filter) without(key string) Filter {
 		f.Since = ""
 	case "until":
 		f.Until = ""
+	case "q":
+		return f.asking("")
 	}
 	return f
+}
+
+// asking is the filter with what is typed replaced.
+func (f Filter) asking(q string) Filter {
+	f.Search.Text = q
+	return f
+}
+
+// chip is an active filter with the list without it.
+type chip struct{ key, text, to string }
+
+// name is what the link that takes it away is called.
+func (c chip) name() string {
+	if c.key == "" {
+		return c.text
+	}
+	return c.key
+}
+
+// chips are the active filters; of what is typed, each term has its own.
+func (f Filter) chips() []chip {
+	var all []chip
+	for _, t := range f.terms() {
+		if t.key != "q" {
+			all = append(all, chip{t.key, t.words(f), f.without(t.key).Href()})
+		}
+	}
+	for _, t := range f.Search.Terms {
+		all = append(all, chip{"", t.Text, f.asking(t.Rest).Href()})
+	}
+	return all
 }
 
 // with is the filter with its statuses replaced.
