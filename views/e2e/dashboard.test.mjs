@@ -451,10 +451,10 @@ visit("the keyboard drives it all, and keeps still while somebody types", async 
 
   await page.keyboard.press("/");
   await page.keyboard.type("g o j ? n");
-  assert.equal(await page.locator("#f-target").inputValue(), "g o j ? n");
+  assert.equal(await page.locator("#f-q").inputValue(), "g o j ? n");
   assert.equal(path(page), "/executions");
-  await page.locator("#f-target").fill("");
-  await page.locator("#f-target").blur();
+  await page.locator("#f-q").fill("");
+  await page.locator("#f-q").blur();
 
   await page.keyboard.press("?");
   await reads(page.locator("dialog.sheet"), "Overview");
