@@ -81,13 +81,13 @@ func (s *Server) approvalStatus(c *fiber.Ctx) error {
 	}
 	until := s.Now().Add(wait)
 	for {
-		a, response, err := s.Approvals.Status(c.UserContext(), id, requestID)
+		a, given, err := s.Approvals.Status(c.UserContext(), id, requestID)
 		if err != nil {
 			return noRequest(err)
 		}
 		left := until.Sub(s.Now())
 		if !a.Status.Open() || left <= 0 || s.Executions.Draining() {
-			return sendJSON(c, fiber.StatusOK, statusBody(a, response))
+			return sendJSON(c, fiber.StatusOK, statusBody(a, given))
 		}
 		if err := s.Executions.WaitWhile(c.UserContext(), id, models.Waiting, left); err != nil {
 			return err
@@ -103,7 +103,7 @@ func noRequest(err error) error {
 }
 
 // statusBody: until a decision is in effect the status is pending, held or not (wire.md 3.11, B23).
-func statusBody(a *models.Approval, response []byte) []byte {
+func statusBody(a *models.Approval, given approval.Given) []byte {
 	o := newObject(384)
 	status := a.Status
 	if status.Open() {
@@ -124,8 +124,11 @@ func statusBody(a *models.Approval, response []byte) []byte {
 	if a.DecidedAt != nil {
 		o.instant("responded_at", *a.DecidedAt)
 	}
-	if response != nil {
-		o.raw("response", response)
+	if given.Response != nil {
+		o.raw("response", given.Response)
+	}
+	if given.Edited != nil {
+		o.raw("edited_payload", given.Edited)
 	}
 	return o.end()
 }

@@ -556,7 +556,12 @@ func TestResponseIsAnObjectForAgents(t *testing.T) {
 			t.Errorf("a payload without a form: %s", show.Body)
 		}
 		r.Do(t, http.MethodPost, canonical, `{"approval_request_id":"`+id+`","decision":"approved","edited":{"amount":5}}`)
-		hasAll(t, r.Do(t, http.MethodGet, "/api/v1/executions/"+call.ExecutionID+"/approval-status", nil), map[string]string{"response/amount": "5", "status": "approved"})
+		hasAll(t, r.Do(t, http.MethodGet, "/api/v1/executions/"+call.ExecutionID+"/approval-status", nil), map[string]string{"response/amount": "5", "edited_payload/amount": "5", "status": "approved"})
+
+		call, asked = asking(t, r, agent, form[:len(form)-1]+`,"payload":{"amount":7},"editable":true}`)
+		id = asked.Text("approval_request_id")
+		r.Do(t, http.MethodPost, canonical, `{"approval_request_id":"`+id+`","decision":"approved","edited":{"amount":5},"response":{"account":"4711"}}`)
+		hasAll(t, r.Do(t, http.MethodGet, "/api/v1/executions/"+call.ExecutionID+"/approval-status", nil), map[string]string{"response/account": "4711", "edited_payload/amount": "5"})
 	})
 }
 

@@ -348,8 +348,15 @@ func (s *Service) tell(ctx context.Context, tx *database.Tx, row *models.Executi
 		"execution_id": a.ExecutionID, "decision": string(a.Status), "new_status": string(row.Status), "feedback": value(a.Feedback),
 		"approval_request_id": a.RequestID,
 	}
-	if response := s.responseOf(ctx, tx, a); response != "" {
-		body["response"] = response
+	came, err := givenIn(ctx, tx, a)
+	if err != nil {
+		return err
+	}
+	if came.Response != nil {
+		body["response"] = string(came.Response)
+	}
+	if came.Edited != nil {
+		body["edited_payload"] = json.RawMessage(came.Edited)
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -358,16 +365,14 @@ func (s *Service) tell(ctx context.Context, tx *database.Tx, row *models.Executi
 	return s.Executions.Tell(ctx, tx, row, "decision", *a.Callback, string(text), callbackAttempts)
 }
 
-// responseOf is what the agent gets beside the decision: the answers, or the edited payload.
-func (s *Service) responseOf(ctx context.Context, tx *database.Tx, a *models.Approval) string {
-	if a.Response != nil {
-		return *a.Response
-	}
+// givenIn is what the agent gets beside the decision.
+func givenIn(ctx context.Context, tx *database.Tx, a *models.Approval) (Given, error) {
 	var edited []byte
-	if tx.QueryRow(ctx, "SELECT edited FROM approval_bodies WHERE approval_id = $1", []any{a.ID}, &edited) == nil && edited != nil {
-		return string(edited)
+	err := tx.QueryRow(ctx, "SELECT edited FROM approval_bodies WHERE approval_id = $1", []any{a.ID}, &edited)
+	if err != nil && !errors.Is(err, database.ErrNoRows) {
+		return Given{}, fmt.Errorf("read the edited payload: %w", err)
 	}
-	return ""
+	return given(a, edited), nil
 }
 
 func value(s *string) string {

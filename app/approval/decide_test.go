@@ -240,8 +240,8 @@ func TestAHeldDecisionCanBeChangedByItsAuthor(t *testing.T) {
 		r.clock.advance(hold)
 		r.sweep(t)
 		stands, response, err := r.Status(t.Context(), a.ExecutionID, a.RequestID)
-		if err != nil || stands.Status != models.Rejected || response != nil {
-			t.Errorf("the agent reads %s with %s (%v)", stands.Status, response, err)
+		if err != nil || stands.Status != models.Rejected || response.Response != nil {
+			t.Errorf("the agent reads %s with %s (%v)", stands.Status, response.Response, err)
 		}
 	})
 }
@@ -314,7 +314,7 @@ func TestAnEditedPayloadAndAnswersReachTheAgent(t *testing.T) {
 			}
 		}
 		r.decide(t, anna, edited.ID, approval.Decision{Word: models.Approved, Edited: []byte(`{"amount":5}`)})
-		if _, response, err := r.Status(t.Context(), edited.ExecutionID, ""); err != nil || string(response) != `{"amount":5}` {
+		if _, response, err := r.Status(t.Context(), edited.ExecutionID, ""); err != nil || string(response.Response) != `{"amount":5}` {
 			t.Errorf("the agent reads %s (%v)", response, err)
 		}
 
@@ -331,7 +331,7 @@ func TestAnEditedPayloadAndAnswersReachTheAgent(t *testing.T) {
 			t.Errorf("no answers at all: %v", err)
 		}
 		r.decide(t, anna, asked.ID, approval.Decision{Word: models.Approved, Response: []byte(`{"account":"4711","share":50}`)})
-		if _, response, err := r.Status(t.Context(), asked.ExecutionID, ""); err != nil || string(response) != `{"account":"4711","share":50}` {
+		if _, response, err := r.Status(t.Context(), asked.ExecutionID, ""); err != nil || string(response.Response) != `{"account":"4711","share":50}` {
 			t.Errorf("the agent reads %s (%v)", response, err)
 		}
 		refused := r.asked(t, approval.Request{Form: form})

@@ -29,11 +29,24 @@ func (s *Service) OfExecution(ctx context.Context, executionID string) ([]*model
 	return list, nil
 }
 
+// Given is the JSON that comes with a decision; nil where there is none.
+type Given struct {
+	Response []byte // the answers to the form, else the edited payload: the one place existing agents look at (wire.md B23)
+	Edited   []byte // the payload as the reviewer changed it
+}
+
+func given(a *models.Approval, edited []byte) Given {
+	if a.Response != nil {
+		return Given{Response: []byte(*a.Response), Edited: edited}
+	}
+	return Given{Response: edited, Edited: edited}
+}
+
 // Status is what the agent polls: the round with the given request id, or the last one. Reading a decision is taking it.
-func (s *Service) Status(ctx context.Context, executionID, requestID string) (*models.Approval, []byte, error) {
+func (s *Service) Status(ctx context.Context, executionID, requestID string) (*models.Approval, Given, error) {
 	rounds, err := s.OfExecution(ctx, executionID)
 	if err != nil {
-		return nil, nil, err
+		return nil, Given{}, err
 	}
 	var a *models.Approval
 	for _, r := range rounds {
@@ -42,21 +55,18 @@ func (s *Service) Status(ctx context.Context, executionID, requestID string) (*m
 		}
 	}
 	if a == nil {
-		return nil, nil, ErrNotFound
+		return nil, Given{}, ErrNotFound
 	}
 	if a.Status.Open() {
-		return a, nil, nil
+		return a, Given{}, nil
 	}
 	if a.ToldAt == nil {
 		if err := s.told(ctx, executionID, a.RequestID); err != nil {
-			return nil, nil, err
+			return nil, Given{}, err
 		}
 	}
-	if a.Response != nil {
-		return a, []byte(*a.Response), nil
-	}
 	body, err := s.Body(ctx, a.ID)
-	return a, body.Edited, err
+	return a, given(a, body.Edited), err
 }
 
 // Body reads the large parts of a request; all nil when it has none.

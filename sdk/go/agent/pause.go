@@ -30,7 +30,7 @@ type PauseRequest struct {
 	Payload any
 	// Form is a JSON Schema of an object: questions whose answers come back with an approval as Decision.Response.
 	Form json.RawMessage
-	// Editable lets the reviewer change the payload; the changed one comes back as Decision.Response.
+	// Editable lets the reviewer change the payload; the changed one comes back as Decision.EditedPayload.
 	Editable bool
 	// ExpiresIn is how long people have. 0: as the control plane is configured, 72 hours if it is not.
 	ExpiresIn time.Duration
@@ -62,9 +62,11 @@ type Decision struct {
 	Status   string `json:"status"`   // Approved, Rejected, RequestChanges or Expired
 	Feedback string `json:"feedback"` // the reviewer's words; may be empty
 	// Response has the answers to the form, else the payload as the reviewer changed it; nil when there is neither.
-	Response  json.RawMessage `json:"response,omitempty"`
-	DecidedBy string          `json:"decided_by"`
-	RequestID string          `json:"approval_request_id"`
+	Response json.RawMessage `json:"response,omitempty"`
+	// EditedPayload is the payload as the reviewer changed it; nil when it was approved as it was proposed.
+	EditedPayload json.RawMessage `json:"edited_payload,omitempty"`
+	DecidedBy     string          `json:"decided_by"`
+	RequestID     string          `json:"approval_request_id"`
 }
 
 // ErrNoExecution says that Pause was called outside of an execution: nobody could wait for the decision.
@@ -244,6 +246,7 @@ type standing struct {
 	Status    string          `json:"status"`
 	Feedback  string          `json:"feedback"`
 	Response  json.RawMessage `json:"response"`
+	Edited    json.RawMessage `json:"edited_payload"`
 	DecidedBy string          `json:"decided_by"`
 }
 
@@ -285,7 +288,7 @@ func (p *pause) await(ctx context.Context) (Decision, error) {
 			warned = false
 		}
 		if s.decided() {
-			return Decision{Status: s.Status, Feedback: s.Feedback, Response: s.Response, DecidedBy: s.DecidedBy, RequestID: p.id}, nil
+			return Decision{Status: s.Status, Feedback: s.Feedback, Response: s.Response, EditedPayload: s.Edited, DecidedBy: s.DecidedBy, RequestID: p.id}, nil
 		}
 		if s.Status == withdrawn {
 			return Decision{}, fmt.Errorf("%w: the request was withdrawn", ErrCancelled)
