@@ -89,5 +89,8 @@ func beginning(words []string, prefix string) []string {
 func (s *Server) searchRoutes() []Route {
 	return []Route{
 		{"GET", "/suggest", access.Read, s.suggest},
+		{"GET", "/executions.csv", access.Read, func(c *fiber.Ctx) error { return s.exportExecutions(c, csvForm()) }},
+		{"GET", "/executions.ndjson", access.Read, func(c *fiber.Ctx) error { return s.exportExecutions(c, linesForm()) }},
+		{"GET", "/executions.json", access.Read, func(c *fiber.Ctx) error { return s.exportExecutions(c, jsonForm()) }},
 	}
 }

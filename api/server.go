@@ -47,6 +47,7 @@ type Options struct {
 	PublicURL   string
 	BodyLimit   int
 	MaxTimeout  time.Duration
+	ExportLimit int // rows of one export
 	CORSOrigins []string
 	// ApprovalSecret is what external hubs sign decisions with; empty: signed decisions are refused.
 	ApprovalSecret string

@@ -162,7 +162,7 @@ func (a *App) face(ctx context.Context) error {
 	}
 	a.server = api.New(api.Options{ //nolint:contextcheck // handlers take the context of their request
 		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Workflows: &workflow.Service{DB: a.db}, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
-		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout,
+		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout, ExportLimit: c.ExportLimit,
 		CORSOrigins: c.CORSOrigins, ApprovalSecret: c.ApprovalWebhookSecret,
 	})
 	return nil

@@ -64,6 +64,8 @@ type Config struct {
 	NotifyFormat string   `koanf:"notify_format" help:"form of the notifications: json, or slack for an incoming webhook of Slack and what imitates it"`
 	NotifyEvents []string `koanf:"notify_events" help:"what is notified: approval.requested, approval.decided, approval.expired"`
 
+	ExportLimit int `koanf:"export_limit" help:"rows of one export of a list; a longer one is cut, and its last line says so"`
+
 	HealthCheckInterval time.Duration `koanf:"health_check_interval" help:"time between two probes of an agent"`
 	HealthCheckTimeout  time.Duration `koanf:"health_check_timeout" help:"limit of one probe"`
 	HealthFailures      int           `koanf:"health_failures" env:"AGENTFIELD_HEALTH_CONSECUTIVE_FAILURES" help:"probes that fail in a row before an instance counts as inactive"`
@@ -100,6 +102,7 @@ func Default() Config {
 		ApprovalHold:        5 * time.Second,
 		NotifyFormat:        "json",
 		NotifyEvents:        []string{"approval.requested", "approval.decided", "approval.expired"},
+		ExportLimit:         100_000,
 		HealthCheckInterval: 10 * time.Second,
 		HealthCheckTimeout:  3 * time.Second,
 		HealthFailures:      3,

@@ -104,6 +104,7 @@ func (c Config) checkNumbers() []string {
 		{"node_concurrency", c.NodeConcurrency, 0, 1_000_000},
 		{"webhook_max_attempts", c.WebhookMaxAttempts, 1, 100},
 		{"health_failures", c.HealthFailures, 1, 1000},
+		{"export_limit", c.ExportLimit, 1, 10_000_000},
 		{"approval_default_expiry_hours", c.ApprovalExpiryHours, 1, 8760},
 	} {
 		if n.value < n.least || n.value > n.top {

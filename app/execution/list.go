@@ -50,6 +50,10 @@ func (s *Service) List(ctx context.Context, f Filter) (Page, error) {
 	if limit <= 0 || limit > maxPage {
 		limit = defaultPage
 	}
+	return s.page(ctx, f, limit)
+}
+
+func (s *Service) page(ctx context.Context, f Filter, limit int) (Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, searchFor)
 	defer cancel()
 	q, err := s.filtered(ctx, f)

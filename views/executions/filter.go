@@ -69,6 +69,12 @@ func (f Filter) Query() string {
 	return b.String()
 }
 
+// whole is the query of everything that the filter finds.
+func (f Filter) whole() string {
+	f.Limit = 0
+	return f.Query()
+}
+
 func add(b *strings.Builder, key, value string) {
 	if b.Len() > 0 {
 		b.WriteByte('&')

@@ -42,3 +42,17 @@ func (t Typed) offers() []string {
 	}
 	return all
 }
+
+// file is a form in which a list can be taken along.
+type file struct{ suffix, label string }
+
+func forms() []file {
+	return []file{{"csv", "CSV for a spreadsheet"}, {"ndjson", "NDJSON, one a line"}, {"json", "JSON"}}
+}
+
+func address(path, query string) string {
+	if query == "" {
+		return path
+	}
+	return path + "?" + query
+}
