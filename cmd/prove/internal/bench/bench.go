@@ -35,12 +35,13 @@ type scale struct {
 	submits  int           // of the asynchronous measurement
 	listed   int           // executions in the list
 	webhooks int
+	pending  int // requests for approval
 	starts   int
 }
 
 var (
-	whole = scale{period: 5 * time.Second, submits: 20_000, listed: 100_000, webhooks: 300, starts: 5}
-	quick = scale{period: 1500 * time.Millisecond, submits: 5_000, listed: 10_000, webhooks: 60, starts: 3}
+	whole = scale{period: 5 * time.Second, submits: 20_000, listed: 100_000, webhooks: 300, pending: 10_000, starts: 5}
+	quick = scale{period: 1500 * time.Millisecond, submits: 5_000, listed: 10_000, webhooks: 60, pending: 1000, starts: 3}
 )
 
 // bench is one run: a server, an echo agent, a yardstick, a table.
@@ -71,7 +72,7 @@ func Run(ctx context.Context, options Options, out io.Writer) error {
 		return err
 	}
 	for _, measure := range []func(context.Context) error{
-		b.synchronous, b.asynchronous, b.reads, b.list, b.webhooksArrive, b.footprint,
+		b.synchronous, b.asynchronous, b.reads, b.list, b.webhooksArrive, b.approvals, b.footprint,
 	} {
 		if err := measure(ctx); err != nil {
 			return err
@@ -121,7 +122,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 	b.cleanups = append(b.cleanups, b.api.Close)
 	b.target = "bench-agent.echo"
 	answer, err := b.api.Do(ctx, http.MethodPost, "/api/v1/nodes/register", map[string]any{
-		"id": "bench-agent", "base_url": b.agent.URL, "version": "1.0.0", "reasoners": []any{map[string]any{"id": "echo"}}, "skills": []any{},
+		"id": "bench-agent", "base_url": b.agent.URL, "version": "1.0.0", "reasoners": []any{map[string]any{"id": "echo"}, map[string]any{"id": "later"}}, "skills": []any{},
 	})
 	if err != nil {
 		return err

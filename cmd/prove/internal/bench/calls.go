@@ -119,11 +119,15 @@ func (b *bench) asynchronous(ctx context.Context) error {
 
 // submit sends n executions as fast as 64 clients can and returns their ids.
 func (b *bench) submit(ctx context.Context, n int) ([]string, load.Result, error) {
+	return b.submitTo(ctx, b.target, n)
+}
+
+func (b *bench) submitTo(ctx context.Context, target string, n int) ([]string, load.Result, error) {
 	ids := make([]string, n)
 	result := load.Run(ctx, load.Plan{
 		URL: b.server.URL, Clients: 64, Total: n,
 		Next: func(int) load.Request {
-			return load.Request{Method: http.MethodPost, Path: "/api/v1/execute/async/" + b.target, Body: body}
+			return load.Request{Method: http.MethodPost, Path: "/api/v1/execute/async/" + target, Body: body}
 		},
 		Take: func(n, status int, answer []byte) bool {
 			ids[n] = idOf(answer)
@@ -138,12 +142,17 @@ func (b *bench) submit(ctx context.Context, n int) ([]string, load.Result, error
 
 // idOf cuts the execution id out of an answer without decoding it.
 func idOf(answer []byte) string {
-	_, rest, _ := bytes.Cut(answer, []byte(`"execution_id":"`))
-	id, _, found := bytes.Cut(rest, []byte(`"`))
+	return member(answer, "execution_id")
+}
+
+// member cuts a text out of an object without decoding it.
+func member(answer []byte, name string) string {
+	_, rest, _ := bytes.Cut(answer, []byte(`"`+name+`":"`))
+	value, _, found := bytes.Cut(rest, []byte(`"`))
 	if !found {
 		return ""
 	}
-	return string(id)
+	return string(value)
 }
 
 // awaitLimit is how long accepted executions may take to end.

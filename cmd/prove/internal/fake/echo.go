@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +11,7 @@ import (
 )
 
 // ServeEcho is an agent that costs as little as possible: it answers every call with its input, records nothing, and says where it
-// listens. It runs until ctx ends.
+// listens. Its function "later" accepts every call and never reports. It runs until ctx ends.
 func ServeEcho(ctx context.Context, out io.Writer) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -28,6 +29,9 @@ func ServeEcho(ctx context.Context, out io.Writer) error {
 
 func echoFast(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType("application/json")
+	if bytes.HasSuffix(ctx.Path(), []byte("/later")) {
+		ctx.SetStatusCode(fasthttp.StatusAccepted)
+	}
 	if ctx.IsPost() {
 		ctx.SetBody(ctx.PostBody())
 		return
