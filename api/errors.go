@@ -93,6 +93,8 @@ func executionFailure(err error) *failure {
 		return &failure{status: fiber.StatusConflict, code: "terminal_conflict", title: "terminal_conflict", details: err.Error()}
 	case errors.Is(err, execution.ErrBadToken):
 		return &failure{status: fiber.StatusUnauthorized, code: "execution_token_invalid", title: "unauthorized", details: err.Error()}
+	case errors.Is(err, execution.ErrNoInput):
+		return &failure{status: fiber.StatusConflict, code: "input_gone", title: "Input not kept", details: err.Error()}
 	case errors.Is(err, execution.ErrTooManyNotes):
 		return &failure{status: fiber.StatusTooManyRequests, code: "too_many_notes", title: "Too many notes", details: err.Error(), retryAfter: time.Minute}
 	case errors.Is(err, execution.ErrTooBroad):

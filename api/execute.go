@@ -55,6 +55,11 @@ func (s *Server) executeAsync(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	return s.accepted(c, started)
+}
+
+// accepted answers for an execution that has been written down.
+func (s *Server) accepted(c *fiber.Ctx, started execution.Started) error {
 	row := started.Row
 	idHeaders(c, row, started.Replayed)
 	page := s.base(c) + "/executions/" + row.ID
@@ -69,6 +74,7 @@ func (s *Server) executeAsync(c *fiber.Ctx) error {
 	o.instant("created_at", row.CreatedAt)
 	o.instant("enqueued_at", row.CreatedAt)
 	o.truth("webhook_registered", row.HasWebhook)
+	o.maybe("rerun_of", row.RerunOf)
 	o.text("ui_url", page)
 	return sendJSON(c, fiber.StatusAccepted, o.end())
 }
@@ -181,7 +187,11 @@ func (s *Server) timeoutOf(seconds *float64) (time.Duration, error) {
 
 // idempotencyKey reads the header; two requests are the same when target and body are.
 func idempotencyKey(c *fiber.Ctx, mode string) (*models.IdempotencyKey, error) {
-	key := c.Get("Idempotency-Key")
+	return keyOf(c, c.Get("Idempotency-Key"), "execute "+mode, c.Params("target"), c.Body())
+}
+
+// keyOf is an idempotency key of one caller and act; it stands for the object and the body that it came with first.
+func keyOf(c *fiber.Ctx, key, act, object string, body []byte) (*models.IdempotencyKey, error) {
 	if key == "" {
 		return nil, nil //nolint:nilnil // no key is the ordinary case
 	}
@@ -189,9 +199,9 @@ func idempotencyKey(c *fiber.Ctx, mode string) (*models.IdempotencyKey, error) {
 		return nil, err
 	}
 	sum := sha256.New()
-	sum.Write([]byte(c.Params("target") + "\n"))
-	sum.Write(c.Body())
-	return &models.IdempotencyKey{Scope: principal(c).ID + " execute " + mode, Key: key, BodyHash: hex.EncodeToString(sum.Sum(nil))}, nil
+	sum.Write([]byte(object + "\n"))
+	sum.Write(body)
+	return &models.IdempotencyKey{Scope: principal(c).ID + " " + act, Key: key, BodyHash: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 func idHeaders(c *fiber.Ctx, row *models.Execution, replayed bool) {

@@ -139,6 +139,7 @@ func (d detail) write(o *object, base string) {
 	}
 	endKeys(o, row)
 	o.maybe("parent_execution_id", row.ParentID)
+	o.maybe("rerun_of", row.RerunOf)
 	o.maybe("session_id", row.SessionID)
 	o.maybe("actor_id", row.ActorID)
 	o.number("attempt", int64(row.Attempt))
@@ -447,6 +448,7 @@ func summary(row *models.Execution) []byte {
 	}
 	endKeys(o, row)
 	o.maybe("parent_execution_id", row.ParentID)
+	o.maybe("rerun_of", row.RerunOf)
 	o.maybe("session_id", row.SessionID)
 	o.maybe("actor_id", row.ActorID)
 	o.number("attempt", int64(row.Attempt))

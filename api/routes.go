@@ -31,7 +31,7 @@ func (s *Server) Shared() []Route {
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.searchRoutes(), s.approvalRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
+	}, s.aboutRoutes(), s.searchRoutes(), s.approvalRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.

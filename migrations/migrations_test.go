@@ -50,6 +50,9 @@ var rows = []any{
 	models.SavedView{},
 	models.Notification{},
 	models.Run{},
+	models.ExecutionLog{},
+	models.ExecutionLogBook{},
+	models.LastSeen{},
 }
 
 // Every struct of the package models with a primary key is in rows: nobody may forget to add one.

@@ -48,6 +48,8 @@ type Execution struct {
 	ProgressNote  *string
 	InputBytes    int64 `gorm:"not null"`
 	ResultBytes   int64 `gorm:"not null"`
+	RerunOf       *string // the execution that this one repeats
+	Local         bool    `gorm:"not null"` // an agent ran it by itself and told of it: nothing is ever dispatched for it
 }
 
 // Target is the name callers use: node.function.

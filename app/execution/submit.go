@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/models"
@@ -32,6 +33,8 @@ type Submission struct {
 	Retry      RetryPolicy
 	Webhook    *models.WebhookRegistration
 	Key        *models.IdempotencyKey // Scope, Key and BodyHash
+	RerunOf    string                 // the execution that this one repeats
+	Record     *audit.Entry           // what to write about it, in the same transaction; nil: nothing
 }
 
 // Started is what a submission led to. Replayed says that an earlier request with the same Idempotency-Key is answered instead.
@@ -48,6 +51,7 @@ type submission struct {
 	input    *body
 	webhook  *models.WebhookRegistration
 	key      *models.IdempotencyKey
+	record   *audit.Entry
 	watch    []string // queues that may be full: count them before inserting
 
 	fresh   bool   // nobody has used its key
@@ -85,7 +89,7 @@ func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*su
 		ID: sub.ID, RunID: sub.RunID, WorkflowID: optional(sub.WorkflowID), ParentID: optional(sub.ParentID), SessionID: optional(sub.SessionID),
 		ActorID: optional(sub.ActorID), Caller: optional(sub.Caller), StartedBy: optional(sub.StartedBy), NodeID: f.NodeID, Function: f.Name, FunctionKind: f.Kind, Mode: mode,
 		Status: models.Queued, AvailableAt: now, MaxAttempts: sub.Retry.attempts(), HasWebhook: sub.Webhook != nil, Trace: optional(sub.Trace),
-		CreatedAt: now, InputBytes: int64(len(sub.Input)),
+		CreatedAt: now, InputBytes: int64(len(sub.Input)), RerunOf: optional(sub.RerunOf),
 	}
 	if len(sub.Context) > 0 {
 		row.Context = optional(string(sub.Context))
@@ -98,7 +102,7 @@ func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*su
 		deadline := now + ms
 		row.TimeoutMs, row.DeadlineAt = &ms, &deadline
 	}
-	item := &submission{row: row, input: s.newBody(sub.Input), webhook: sub.Webhook, key: sub.Key}
+	item := &submission{row: row, input: s.newBody(sub.Input), webhook: sub.Webhook, key: sub.Key, record: sub.Record}
 	return item, s.placeInRun(ctx, item, sub)
 }
 
@@ -349,19 +353,19 @@ func nameRun(ctx context.Context, tx *database.Tx, it *submission) error {
 
 const insertedColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	available_at, attempt, failures, max_attempts, redeliveries, lease_owner, retry_policy, timeout_ms, deadline_at, has_webhook, context, trace,
-	created_at, started_at, input_bytes, result_bytes, started_by`
+	created_at, started_at, input_bytes, result_bytes, started_by, rerun_of`
 
 const insertRow = `INSERT INTO executions (` + insertedColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15, 0, $16,
-	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25) ON CONFLICT (id) DO NOTHING`
+	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25, $26) ON CONFLICT (id) DO NOTHING`
 
 const insertBatch = `INSERT INTO executions (` + insertedColumns + `)
 	SELECT id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, 0, attempts, 0, owner, retry,
-		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter
+		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter, rerun
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
 		$12::text[], $13::bigint[], $14::int[], $15::int[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bool[], $21::text[], $22::text[],
-		$23::bigint[], $24::bigint[], $25::text[])
+		$23::bigint[], $24::bigint[], $25::text[], $26::text[])
 	AS v(id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, attempts, owner, retry, timeout,
-		deadline, webhook, context, trace, started, bytes, starter)
+		deadline, webhook, context, trace, started, bytes, starter, rerun)
 	ON CONFLICT (id) DO NOTHING RETURNING id`
 
 func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error {
@@ -372,7 +376,7 @@ func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error
 		r := it.row
 		n, err := tx.Exec(ctx, insertRow, r.ID, r.RunID, r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller, r.NodeID, r.Function, r.FunctionKind,
 			r.Mode, string(r.Status), r.CreatedAt, r.Attempt, r.MaxAttempts, r.LeaseOwner, r.RetryPolicy, r.TimeoutMs, r.DeadlineAt, r.HasWebhook, r.Context,
-			r.Trace, r.StartedAt, r.InputBytes, r.StartedBy)
+			r.Trace, r.StartedAt, r.InputBytes, r.StartedBy, r.RerunOf)
 		if err != nil {
 			return err
 		}
@@ -387,7 +391,7 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 	maybe := func() []*string { return make([]*string, n) }
 	ids, runs, nodes, functions, kinds, modes, statuses := text(), text(), text(), text(), text(), text(), text()
 	workflows, parents, sessions, actors, callers, owners, retries, contexts, traces := maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe()
-	starters := maybe()
+	starters, reruns := maybe(), maybe()
 	created, sizes := make([]int64, n), make([]int64, n)
 	attempt, attempts := make([]int, n), make([]int, n)
 	timeouts, deadlines, starts := make([]*int64, n), make([]*int64, n), make([]*int64, n)
@@ -397,12 +401,12 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 		ids[i], runs[i], nodes[i], functions[i], kinds[i], modes[i], statuses[i] = r.ID, r.RunID, r.NodeID, r.Function, r.FunctionKind, r.Mode, string(r.Status)
 		workflows[i], parents[i], sessions[i], actors[i], callers[i] = r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller
 		owners[i], retries[i], contexts[i], traces[i] = r.LeaseOwner, r.RetryPolicy, r.Context, r.Trace
-		starters[i] = r.StartedBy
+		starters[i], reruns[i] = r.StartedBy, r.RerunOf
 		created[i], sizes[i], attempt[i], attempts[i] = r.CreatedAt, r.InputBytes, r.Attempt, r.MaxAttempts
 		timeouts[i], deadlines[i], starts[i], webhooks[i] = r.TimeoutMs, r.DeadlineAt, r.StartedAt, r.HasWebhook
 	}
 	rows, err := tx.Query(ctx, insertBatch, ids, runs, workflows, parents, sessions, actors, callers, nodes, functions, kinds, modes, statuses, created,
-		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes, starters)
+		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes, starters, reruns)
 	if err != nil {
 		return err
 	}
@@ -444,5 +448,19 @@ func (s *Service) recordSubmissions(ctx context.Context, tx *database.Tx, items 
 	if err := runs.begin(ctx, tx); err != nil {
 		return err
 	}
-	return s.Events.Append(ctx, tx, events...)
+	if err := s.Events.Append(ctx, tx, events...); err != nil {
+		return err
+	}
+	return recordActs(ctx, tx, items)
+}
+
+// recordActs writes down which people have made the new executions. Last, because everybody who acts waits for the end of the log.
+func recordActs(ctx context.Context, tx *database.Tx, items []*submission) error {
+	var acts []audit.Entry
+	for _, it := range items {
+		if it.record != nil && it.written {
+			acts = append(acts, *it.record)
+		}
+	}
+	return audit.Append(ctx, tx, acts...)
 }
