@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/desk"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/webhook"
@@ -93,6 +94,8 @@ func executionFailure(err error) *failure {
 		return &failure{status: fiber.StatusConflict, code: "terminal_conflict", title: "terminal_conflict", details: err.Error()}
 	case errors.Is(err, execution.ErrBadToken):
 		return &failure{status: fiber.StatusUnauthorized, code: "execution_token_invalid", title: "unauthorized", details: err.Error()}
+	case errors.Is(err, desk.ErrDraftTooLong):
+		return &failure{status: fiber.StatusBadRequest, code: "invalid_parameter", title: "Bad request", details: err.Error()}
 	case errors.Is(err, execution.ErrNoInput):
 		return &failure{status: fiber.StatusConflict, code: "input_gone", title: "Input not kept", details: err.Error()}
 	case errors.Is(err, execution.ErrTooManyNotes):

@@ -92,9 +92,7 @@ func (s *Server) submission(c *fiber.Ctx, mode string) (execution.Submission, er
 		return execution.Submission{}, err
 	}
 	sub := execution.Submission{ID: execution.NewID(), NodeID: nodeID, Function: function, Context: present(r.Context)}
-	if p := principal(c); p.Kind != access.KindLocal && !p.IsAgent() {
-		sub.StartedBy = p.ID
-	}
+	sub.StartedBy = startedBy(c)
 	if sub.Input, err = inputOf(r.Input); err != nil {
 		return sub, err
 	}
@@ -119,6 +117,14 @@ func (s *Server) submission(c *fiber.Ctx, mode string) (execution.Submission, er
 	}
 	sub.Key, err = idempotencyKey(c, mode)
 	return sub, err
+}
+
+// startedBy is who a new execution is charged to: nobody in particular where no credentials are demanded, or when an agent asks.
+func startedBy(c *fiber.Ctx) string {
+	if p := principal(c); p.Kind != access.KindLocal && !p.IsAgent() {
+		return p.ID
+	}
+	return ""
 }
 
 // inputOf: a missing input is an empty object; anything but an object is refused.

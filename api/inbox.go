@@ -19,6 +19,7 @@ import (
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/views/approvals"
 	"github.com/agentfield/agentfield/views/layout"
+	"github.com/agentfield/agentfield/views/values"
 )
 
 // queueFilter reads the query of the queue, as the address has it and as the service takes it.
@@ -290,7 +291,7 @@ func (s *Server) item(ctx context.Context, c *fiber.Ctx, open *opened) (*approva
 		Approved: similar.Counts[models.Approved], Rejected: similar.Counts[models.Rejected], ChangesRequested: similar.Counts[models.ChangesRequested],
 		Expired: similar.Counts[models.ApprovalExpired], Recent: similar.Recent,
 	}
-	item.Draft, err = s.Approvals.Draft(ctx, who.Name, a.ID)
+	item.Draft, err = s.Desk.Draft(ctx, who.Name, "approval", a.ID)
 	return item, err
 }
 
@@ -448,7 +449,7 @@ func (s *Server) decideByForm(c *fiber.Ctx) error {
 	if err != nil {
 		return s.notDecided(c, err, a, &typed)
 	}
-	if err := s.Approvals.SaveDraft(ctx, person(c).Name, a.ID, ""); err != nil {
+	if err := s.Desk.SaveDraft(ctx, person(c).Name, "approval", a.ID, ""); err != nil {
 		return err
 	}
 	return s.onward(c, done.Approval)
@@ -477,7 +478,7 @@ func (s *Server) editedOf(ctx context.Context, a *models.Approval, typed approva
 		return nil, nil
 	}
 	body, err := s.Approvals.Body(ctx, a.ID)
-	if err != nil || approvals.SameJSON(body.Payload, edited) {
+	if err != nil || values.Same(body.Payload, edited) {
 		return nil, err
 	}
 	return edited, nil
@@ -638,7 +639,7 @@ func (s *Server) undoDecision(c *fiber.Ctx) error {
 	}
 	// What was written is in the box again.
 	if text := (approvals.Typed{Feedback: text(before.Feedback)}).Draft(); text != "" {
-		if err := s.Approvals.SaveDraft(c.UserContext(), principal(c).Name, a.ID, text); err != nil {
+		if err := s.Desk.SaveDraft(c.UserContext(), principal(c).Name, "approval", a.ID, text); err != nil {
 			return err
 		}
 	}
@@ -679,7 +680,7 @@ func (s *Server) saveDraft(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Approvals.SaveDraft(c.UserContext(), principal(c).Name, a.ID, plainText(c.FormValue("text"))); err != nil {
+	if err := s.Desk.SaveDraft(c.UserContext(), principal(c).Name, "approval", a.ID, plainText(c.FormValue("text"))); err != nil {
 		return err
 	}
 	if c.FormValue("discard") == "1" {

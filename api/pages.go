@@ -229,7 +229,7 @@ func (s *Server) executionPage(c *fiber.Ctx, d detail) error {
 	ctx, row := c.UserContext(), d.Row
 	p := executions.ShowPage{
 		Frame:     s.frame(c, row.Target(), "executions", layout.Crumb{Label: "Executions", Href: "/executions"}, layout.Crumb{Label: row.Target()}),
-		Execution: row, Result: d.Result, Details: d.Details, Deliveries: d.deliveries, Attempts: d.attempts,
+		Execution: row, RerunKey: execution.NewID(), Result: d.Result, Details: d.Details, Deliveries: d.deliveries, Attempts: d.attempts,
 	}
 	history, err := s.Executions.History(ctx, row.ID, 0, shownEvents+1)
 	if err != nil {

@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/agentfield/agentfield/app/apptest"
@@ -70,5 +72,75 @@ func TestRerunByAPersonIsOnTheRecord(t *testing.T) {
 		if n := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE action = 'execution.rerun' AND object = $1", id); n != "1" {
 			t.Errorf("%s entries, not one", n)
 		}
+	})
+}
+
+func TestTheInputIsEditedAsAFormOrAsJSON(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		r.Agent(t, "demo", strict(), apptest.Echo("echo"))
+		id := r.Execute(t, "demo.strict", `{"input":{"message":"one","count":2}}`).Text("execution_id")
+		path := "/executions/" + id + "/rerun"
+		post := func(to string, form url.Values) apptest.Answer {
+			t.Helper()
+			return r.Do(t, http.MethodPost, to, form.Encode(), "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
+		}
+		page := func() string {
+			t.Helper()
+			answer := r.Do(t, http.MethodGet, path, nil)
+			if answer.Status != http.StatusOK {
+				t.Fatalf("%d %s", answer.Status, answer.Body)
+			}
+			return string(answer.Body)
+		}
+		says := func(html string, words ...string) {
+			t.Helper()
+			for _, w := range words {
+				if !strings.Contains(html, w) {
+					t.Errorf("the page does not say %s", w)
+				}
+			}
+		}
+		says(page(), `name="answer.message"`, `value="one"`, `name="answer.count"`, `value="2"`)
+
+		// What is typed goes along from form to JSON and back, without script.
+		post(path+"/draft", url.Values{"as": {"form"}, "answer.message": {"two"}, "answer.count": {"3"}, "to": {"json"}})
+		says(page(), `name="input"`, "&#34;message&#34;: &#34;two&#34;", "Your draft, kept", "Changed so far")
+		post(path+"/draft", url.Values{"input": {`{"message": "three", "count": 4}`}, "to": {"form"}})
+		says(page(), `value="three"`, `value="4"`)
+		post(path+"/draft", url.Values{"input": {`{"message": "three", "other": 4}`}, "to": {"form"}})
+		says(page(), `name="input"`, "&#34;other&#34;: 4") // a form could not say this
+
+		wrong := post(path, url.Values{"as": {"form"}, "answer.count": {"x"}})
+		if wrong.Status != http.StatusUnprocessableEntity {
+			t.Fatalf("%d %s", wrong.Status, wrong.Body)
+		}
+		says(string(wrong.Body), "Needed.", "A number, such as 12 or 0.5.", "2 answers to correct")
+		for text, problem := range map[string]string{`{"message": 1}`: "/message", `{"message": `: "not valid JSON", `[1]`: "must be a JSON object"} {
+			wrong = post(path, url.Values{"input": {text}})
+			if wrong.Status != http.StatusUnprocessableEntity {
+				t.Fatalf("%s: %d", text, wrong.Status)
+			}
+			says(string(wrong.Body), problem)
+		}
+		if n := r.Store.Value(t, "SELECT count(*) FROM executions"); n != "1" {
+			t.Fatalf("%s executions: what was refused has started something", n)
+		}
+
+		done := post(path, url.Values{"as": {"form"}, "answer.message": {"line one\r\nline two"}, "answer.count": {"5"}})
+		if done.Status != http.StatusSeeOther {
+			t.Fatalf("%d %s", done.Status, done.Body)
+		}
+		made := strings.TrimPrefix(done.Header.Get("Location"), "/executions/")
+		hasAll(t, r.Ended(t, made), map[string]string{"result/message": "line one\nline two", "result/count": "5", "rerun_of": id})
+		if n := r.Store.Value(t, "SELECT count(*) FROM drafts"); n != "0" {
+			t.Error("the draft outlives what it was written for")
+		}
+
+		r.Do(t, http.MethodPost, "/executions/"+id+"/rerun/draft", "text=input%3Dhalf", "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
+		says(page(), ">half</textarea>")
+		if gone := post(path+"/draft", url.Values{"discard": {"1"}}); gone.Status != http.StatusSeeOther {
+			t.Errorf("%d", gone.Status)
+		}
+		says(page(), `value="one"`)
 	})
 }

@@ -74,7 +74,7 @@ func (s *Server) Human() []Route {
 		{"POST", "/theme", access.Public, s.setTheme},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}, s.inboxRoutes(), s.signInRoutes(), s.keyPages())
+	}, s.aboutPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
 }
 
 // Open are the routes for machines that watch the server.

@@ -48,18 +48,19 @@ func reads(name string) bool {
 // twins are the pages that have no JSON route of the same path, with the one that tells the same (D6). What is not a page stands for itself.
 func twins() map[string]string {
 	return map[string]string{
-		"GET /":                 "GET /overview",
-		"GET /executions/rows":  "GET /executions",
-		"GET /executions/fresh": "GET /executions",
-		"GET /approvals/rows":   "GET /approvals",
-		"GET /approvals/fresh":  "GET /approvals",
-		"GET /approvals/badge":  "GET /approvals",
-		"GET /approvals/bulk":   "GET /approvals",
-		"POST /approvals/bulk":  "POST /approvals/:id/decide",
-		"GET /settings":         "GET /settings/profile",
-		"GET /g":                "GET /executions",
-		"GET /g/:id":            "GET /executions/:id",
-		"GET /events":           "GET /executions/:id/events",
+		"GET /":                     "GET /overview",
+		"GET /executions/rows":      "GET /executions",
+		"GET /executions/fresh":     "GET /executions",
+		"GET /approvals/rows":       "GET /approvals",
+		"GET /approvals/fresh":      "GET /approvals",
+		"GET /approvals/badge":      "GET /approvals",
+		"GET /approvals/bulk":       "GET /approvals",
+		"POST /approvals/bulk":      "POST /approvals/:id/decide",
+		"GET /settings":             "GET /settings/profile",
+		"GET /executions/:id/rerun": "POST /executions/:id/rerun",
+		"GET /g":                    "GET /executions",
+		"GET /g/:id":                "GET /executions/:id",
+		"GET /events":               "GET /executions/:id/events",
 	}
 }
 
@@ -67,7 +68,7 @@ func twins() map[string]string {
 func ownAffairs(name string) bool {
 	return slices.Contains([]string{
 		"POST /approvals/views", "POST /approvals/views/:id/delete", "POST /approvals/:id/draft", "PUT /approvals/:id/draft",
-		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere",
+		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /executions/:id/rerun/draft",
 	}, name)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/audit"
+	"github.com/agentfield/agentfield/app/desk"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
@@ -34,6 +35,7 @@ type Options struct {
 	Webhooks   *webhook.Service
 	Approvals  *approval.Service
 	Workflows  *workflow.Service
+	Desk       *desk.Desk
 	Hub        *event.Hub
 	Access     *access.Service
 	Audit      *audit.Reader

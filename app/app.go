@@ -19,6 +19,7 @@ import (
 	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/config"
 	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/desk"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/lease"
@@ -42,6 +43,7 @@ type App struct {
 	nodes      *node.Service
 	executions *execution.Service
 	approvals  *approval.Service
+	desk       *desk.Desk
 	notify     *notify.Service
 	webhooks   *webhook.Service
 	server     *api.Server
@@ -136,6 +138,7 @@ func (a *App) build(ctx context.Context) error {
 		Hold: c.ApprovalHold, CheckCallback: func(raw string) error { return webhook.CheckURL(toNodes, raw) },
 		Announce: a.notify.Announce,
 	})
+	a.desk = desk.New(a.db, a.log)
 	return a.face(ctx)
 }
 
@@ -163,6 +166,7 @@ func (a *App) face(ctx context.Context) error {
 	a.server = api.New(api.Options{ //nolint:contextcheck // handlers take the context of their request
 		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Workflows: &workflow.Service{DB: a.db}, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
 		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout, ExportLimit: c.ExportLimit,
+		Desk:        a.desk,
 		CORSOrigins: c.CORSOrigins, ApprovalSecret: c.ApprovalWebhookSecret,
 	})
 	return nil
@@ -187,7 +191,7 @@ func (a *App) metrics() *prometheus.Registry {
 
 func (a *App) loops() []*lease.Loop {
 	loops := append([]*lease.Loop{a.replica.Loop()}, a.executions.Loops()...)
-	loops = append(append(loops, a.approvals.Loops()...), a.notify.Loops()...)
+	loops = append(append(append(loops, a.approvals.Loops()...), a.notify.Loops()...), a.desk.Loops()...)
 	return append(append(loops, a.webhooks.Loops()...), a.nodes.Loops()...)
 }
 
@@ -220,6 +224,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.notify.Start()
 	a.executions.Start()
 	a.approvals.Start()
+	a.desk.Start()
 	go func() { a.failed <- a.server.Serve(listener) }()
 	a.log.Info("listening on "+a.URL(), "version", Version())
 	return nil
@@ -243,6 +248,7 @@ func (a *App) Stop(ctx context.Context) error {
 	a.webhooks.Stop(ctx)
 	a.notify.Stop(ctx)
 	a.approvals.Stop()
+	a.desk.Stop()
 	a.executions.Stop()
 	a.nodes.Stop()
 	a.tail.Stop()

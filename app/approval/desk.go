@@ -12,7 +12,7 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
-// What a reviewer has on the desk: claims, drafts and saved views. None of it decides anything.
+// What a reviewer has at hand: claims and saved views. None of it decides anything.
 
 const claimFor = 15 * time.Minute
 
@@ -46,39 +46,6 @@ func (s *Service) touch(ctx context.Context, id, statement string, args ...any) 
 		return s.happened(ctx, tx, touched, s.DB.NowMs())
 	})
 	return after, err
-}
-
-// SaveDraft keeps what a person has typed; an empty text forgets it.
-func (s *Service) SaveDraft(ctx context.Context, owner, id, text string) error {
-	if len(text) > 2*maxFeedback+maxBody {
-		return field("text", "is too long to keep")
-	}
-	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
-		if text == "" {
-			_, err := tx.Exec(ctx, "DELETE FROM drafts WHERE owner = $1 AND kind = 'approval' AND object_id = $2", owner, id)
-			return err
-		}
-		_, err := tx.Exec(ctx, `INSERT INTO drafts (owner, kind, object_id, text, updated_at) VALUES ($1, 'approval', $2, $3, $4)
-			ON CONFLICT (owner, kind, object_id) DO UPDATE SET text = excluded.text, updated_at = excluded.updated_at`, owner, id, text, s.DB.NowMs())
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("keep a draft: %w", err)
-	}
-	return nil
-}
-
-// Draft is what a person has typed and not sent; nil when nothing.
-func (s *Service) Draft(ctx context.Context, owner, id string) (*models.Draft, error) {
-	d := &models.Draft{Owner: owner, Kind: "approval", ObjectID: id}
-	err := s.DB.QueryRow(ctx, "SELECT text, updated_at FROM drafts WHERE owner = $1 AND kind = 'approval' AND object_id = $2", []any{owner, id}, &d.Text, &d.UpdatedAt)
-	if errors.Is(err, database.ErrNoRows) {
-		return nil, nil //nolint:nilnil // no draft is the ordinary case
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read a draft: %w", err)
-	}
-	return d, nil
 }
 
 const maxViews = 50

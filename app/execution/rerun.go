@@ -15,9 +15,10 @@ var ErrNoInput = errors.New("the input of this execution is no longer kept: send
 
 // Again says who repeats an execution, and how. The zero value repeats it as it was.
 type Again struct {
-	Input []byte                 // a JSON object instead of the input it had; nil: the same bytes
-	Key   *models.IdempotencyKey // Scope, Key and BodyHash; nil: every request makes another one
-	By    *audit.Origin          // a person, whose act goes on the record; nil: a program
+	Input     []byte                 // a JSON object instead of the input it had; nil: the same bytes
+	Key       *models.IdempotencyKey // Scope, Key and BodyHash; nil: every request makes another one
+	StartedBy string                 // the principal, unless it is an agent or nobody in particular
+	By        *audit.Origin          // a person, whose act goes on the record; nil: a program
 }
 
 // Rerun makes an execution once more: the same function, session, actor, context and retry policy. It belongs to a run of its own, because
@@ -31,7 +32,7 @@ func (s *Service) Rerun(ctx context.Context, id string, again Again) (Started, e
 	}
 	sub := Submission{
 		ID: NewID(), NodeID: row.NodeID, Function: row.Function, Input: again.Input, SessionID: value(row.SessionID), ActorID: value(row.ActorID),
-		Retry: parsePolicy(row.RetryPolicy), Key: again.Key, RerunOf: row.ID,
+		Retry: parsePolicy(row.RetryPolicy), StartedBy: again.StartedBy, Key: again.Key, RerunOf: row.ID,
 	}
 	if row.Context != nil {
 		sub.Context = []byte(*row.Context)

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/agentfield/agentfield/app/database"
 )
 
 // ErrInvalidTarget says that a target cannot be read at all.
@@ -151,4 +153,20 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// InputSchema is the JSON Schema that a function was registered with, nil when it has none; the errors are those of Lookup.
+func (s *Service) InputSchema(ctx context.Context, nodeID, name string) ([]byte, error) {
+	if _, err := s.Lookup(ctx, nodeID, name); err != nil {
+		return nil, err
+	}
+	var schema *string
+	err := s.db.QueryRow(ctx, "SELECT input_schema FROM functions WHERE node_id = $1 AND name = $2", []any{nodeID, name}, &schema)
+	if err != nil && !errors.Is(err, database.ErrNoRows) { // gone meanwhile: whoever calls it will be told
+		return nil, fmt.Errorf("read the schema of %s.%s: %w", nodeID, name, err)
+	}
+	if schema == nil {
+		return nil, nil
+	}
+	return []byte(*schema), nil
 }

@@ -3,218 +3,25 @@ package approvals
 import (
 	"encoding/json"
 	"maps"
-	"math/big"
-	"net/mail"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/agentfield/agentfield/models"
+	"github.com/agentfield/agentfield/views/values"
 )
-
-// Field is a question of a form, as it is drawn.
-type Field struct {
-	Name        string // of the property
-	Title       string
-	Description string
-	Kind        FieldKind
-	Required    bool
-	Options     []Choice // of a choice
-	Default     string   // what stands in it at first
-	Min, Max    string   // of a number; empty: no limit
-	MinLength   int      // of a text, in characters
-	MaxLength   int      // 0: no limit
-	Format      string   // date, date-time, email or uri: checked, and a hint for the keyboard of a phone
-}
-
-// Choice is one answer to choose from.
-type Choice struct {
-	Value string // JSON, so that 1 and "1" stay different
-	Label string
-}
-
-// FieldKind says how a question is drawn.
-type FieldKind string
-
-// The kinds of a field.
-const (
-	FieldText    FieldKind = "text"
-	FieldLong    FieldKind = "long" // a text of several lines
-	FieldNumber  FieldKind = "number"
-	FieldInteger FieldKind = "integer"
-	FieldYesNo   FieldKind = "yesno"
-	FieldChoice  FieldKind = "choice"
-)
-
-const mostFields = 40
-
-// Fields reads a JSON Schema as a form, in the order of its properties. ok is false for shapes that cannot be drawn as simple fields:
-// nothing is dropped then, the answer is typed as JSON instead.
-func Fields(schema []byte) (fields []Field, ok bool) {
-	root, err := parse(schema)
-	if err != nil || root.kind != object {
-		return nil, false
-	}
-	properties := root.get("properties")
-	if t := root.get("type"); t != nil && t.text != "object" || properties == nil || properties.kind != object || tangled(root) {
-		return nil, false
-	}
-	if len(properties.members) == 0 || len(properties.members) > mostFields {
-		return nil, false
-	}
-	required := map[string]bool{}
-	if list := root.get("required"); list != nil {
-		for _, name := range list.items {
-			required[name.text] = true
-		}
-	}
-	for _, m := range properties.members {
-		f, ok := field(m.name, m.value)
-		if !ok {
-			return nil, false
-		}
-		f.Required = required[m.name]
-		delete(required, m.name)
-		fields = append(fields, f)
-	}
-	return fields, len(required) == 0 // a name that is required and not described could never be answered
-}
-
-// tangled reports whether a schema says things that a list of fields cannot.
-func tangled(v *value) bool {
-	for _, word := range []string{"$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas", "dependencies", "minProperties"} {
-		if v.get(word) != nil {
-			return true
-		}
-	}
-	return false
-}
-
-func field(name string, v *value) (Field, bool) {
-	f := Field{Name: name, Title: textOf(v.get("title")), Description: textOf(v.get("description")), Format: textOf(v.get("format"))}
-	if f.Title == "" {
-		f.Title = strings.ReplaceAll(name, "_", " ")
-	}
-	if d := v.get("default"); d != nil && d.plain() {
-		f.Default = d.shown()
-	}
-	if v.kind != object {
-		return f, false
-	}
-	if options, ok := choices(v); ok {
-		f.Kind, f.Options = FieldChoice, options
-		if d := v.get("default"); d != nil {
-			f.Default = d.String()
-		}
-		return f, len(options) > 0
-	}
-	if tangled(v) {
-		return f, false
-	}
-	switch textOf(v.get("type")) {
-	case "string":
-		f.Kind, f.MinLength, f.MaxLength = FieldText, whole(v.get("minLength")), whole(v.get("maxLength"))
-		if f.MaxLength > 200 || f.Format == "multiline" || strings.Contains(f.Default, "\n") {
-			f.Kind = FieldLong
-		}
-	case "number", "integer":
-		f.Kind = FieldKind(textOf(v.get("type")))
-		f.Min, f.Max = literal(v.get("minimum")), literal(v.get("maximum"))
-	case "boolean":
-		f.Kind = FieldYesNo
-	default:
-		return f, false
-	}
-	return f, true
-}
-
-// choices are the answers of an enum, or of a oneOf of constants with titles.
-func choices(v *value) (options []Choice, ok bool) {
-	if list := v.get("enum"); list != nil {
-		for _, item := range list.items {
-			if !item.plain() {
-				return nil, true
-			}
-			options = append(options, Choice{item.String(), item.shown()})
-		}
-		return options, true
-	}
-	if list := v.get("oneOf"); list != nil {
-		for _, item := range list.items {
-			constant := item.get("const")
-			if constant == nil || !constant.plain() {
-				return nil, true
-			}
-			label := textOf(item.get("title"))
-			if label == "" {
-				label = constant.shown()
-			}
-			options = append(options, Choice{constant.String(), label})
-		}
-		return options, true
-	}
-	return nil, false
-}
-
-func textOf(v *value) string {
-	if v == nil || v.kind != text {
-		return ""
-	}
-	return v.text
-}
-
-func literal(v *value) string {
-	if v == nil || v.kind != scalar {
-		return ""
-	}
-	return v.text
-}
-
-func whole(v *value) int {
-	n, err := strconv.Atoi(literal(v))
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// key is the name of the field in the HTML form.
-func (f Field) key() string { return "answer." + f.Name }
 
 // Answers makes the response of a form from what was typed, and says by field what is wrong with it. An approval has to answer what
 // the schema requires; with another decision what was filled in goes along. nil: nothing was answered.
 func Answers(schema []byte, t Typed) (response []byte, problems map[string]string) {
-	problems = map[string]string{}
-	fields, ok := Fields(schema)
+	fields, ok := values.Fields(schema)
 	if !ok {
-		return rawAnswer(t, problems)
+		return rawAnswer(t, map[string]string{})
 	}
-	var b strings.Builder
-	for _, f := range fields {
-		typed := strings.TrimSpace(t.Answers.Get(f.key()))
-		if typed == "" {
-			if f.Required && t.Decision == string(models.Approved) {
-				problems[f.key()] = "Needed for an approval."
-			}
-			continue
-		}
-		answer, problem := f.read(typed)
-		if problem != "" {
-			problems[f.key()] = problem
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteByte(',')
-		}
-		writeString(&b, f.Name)
-		b.WriteString(":" + answer)
+	needed := ""
+	if t.Decision == string(models.Approved) {
+		needed = "Needed for an approval."
 	}
-	if len(problems) > 0 || b.Len() == 0 {
-		return nil, problems
-	}
-	return []byte("{" + b.String() + "}"), problems
+	return values.Read(fields, t.Answers, needed)
 }
 
 func rawAnswer(t Typed, problems map[string]string) ([]byte, map[string]string) {
@@ -231,117 +38,38 @@ func rawAnswer(t Typed, problems map[string]string) ([]byte, map[string]string) 
 	return nil, problems
 }
 
-// read turns what was typed into JSON.
-func (f Field) read(typed string) (answer, problem string) {
-	switch f.Kind {
-	case FieldNumber, FieldInteger:
-		return f.number(typed)
-	case FieldYesNo:
-		if typed != "true" && typed != "false" {
-			return "", "Yes or no."
-		}
-		return typed, ""
-	case FieldChoice:
-		if !slices.ContainsFunc(f.Options, func(c Choice) bool { return c.Value == typed }) {
-			return "", "Choose one of the answers."
-		}
-		return typed, ""
-	case FieldText, FieldLong:
-	}
-	return f.words(typed)
-}
-
-func (f Field) words(typed string) (answer, problem string) {
-	n := utf8.RuneCountInString(typed)
-	switch {
-	case n < f.MinLength:
-		return "", "At least " + strconv.Itoa(f.MinLength) + " characters."
-	case f.MaxLength > 0 && n > f.MaxLength:
-		return "", "At most " + strconv.Itoa(f.MaxLength) + " characters."
-	}
-	switch f.Format {
-	case "email":
-		if a, err := mail.ParseAddress(typed); err != nil || a.Address != typed {
-			return "", "An e-mail address, such as ada@example.com."
-		}
-	case "uri":
-		if u, err := url.Parse(typed); err != nil || !u.IsAbs() {
-			return "", "A whole address, such as https://example.com."
-		}
-	}
-	var b strings.Builder
-	writeString(&b, typed)
-	return b.String(), ""
-}
-
-func (f Field) number(typed string) (answer, problem string) {
-	if !json.Valid([]byte(typed)) || len(typed) > 64 || strings.ContainsAny(typed, "eE") {
-		return "", "A number, such as 12 or 0.5."
-	}
-	n, ok := new(big.Rat).SetString(typed)
-	switch {
-	case !ok:
-		return "", "A number, such as 12 or 0.5."
-	case f.Kind == FieldInteger && !n.IsInt():
-		return "", "A whole number."
-	case f.Min != "" && less(n, f.Min):
-		return "", "At least " + f.Min + "."
-	case f.Max != "" && more(n, f.Max):
-		return "", "At most " + f.Max + "."
-	}
-	return typed, ""
-}
-
-func less(n *big.Rat, limit string) bool {
-	l, ok := bounded(limit)
-	return ok && n.Cmp(l) < 0
-}
-
-func more(n *big.Rat, limit string) bool {
-	l, ok := bounded(limit)
-	return ok && n.Cmp(l) > 0
-}
-
-// bounded reads a limit of a schema. One with a huge exponent would be a huge number: it is left to the schema's own check.
-func bounded(limit string) (*big.Rat, bool) {
-	if len(limit) > 64 || strings.ContainsAny(limit, "eE") {
-		return nil, false
-	}
-	return new(big.Rat).SetString(limit)
-}
-
 // Draft is what was typed as the text of a draft: encoded like a form, so that a browser makes the same.
 func (t Typed) Draft() string {
-	values := url.Values{}
-	maps.Copy(values, t.Answers)
+	all := url.Values{}
+	maps.Copy(all, t.Answers)
 	for key, text := range map[string]string{"feedback": t.Feedback, "edited": t.Edited, "response": t.Response} {
 		if text != "" {
-			values.Set(key, text)
+			all.Set(key, text)
 		}
 	}
-	return values.Encode()
+	return all.Encode()
 }
 
 // ReadDraft is what was typed, out of the text of a draft.
 func ReadDraft(draft string) Typed {
-	values, err := url.ParseQuery(draft)
+	all, err := url.ParseQuery(draft)
 	if err != nil {
 		return Typed{Feedback: draft}
 	}
-	return ReadForm(values)
+	return ReadForm(all)
 }
 
 // ReadForm is what was typed, out of a form that was sent. An edited proposal goes with an approval only: without JavaScript its box is
 // sent with every decision.
-func ReadForm(values url.Values) Typed {
+func ReadForm(all url.Values) Typed {
 	t := Typed{
-		Decision: values.Get("decision"), Feedback: values.Get("feedback"), Edited: values.Get("edited"), Response: values.Get("response"),
+		Decision: all.Get("decision"), Feedback: all.Get("feedback"), Edited: all.Get("edited"), Response: all.Get("response"),
 		Answers: url.Values{},
 	}
 	if t.Decision != "" && t.Decision != string(models.Approved) {
 		t.Edited = ""
 	}
-	for key, list := range values {
+	for key, list := range all {
 		if strings.HasPrefix(key, "answer.") {
 			t.Answers[key] = list
 		}

@@ -3,7 +3,6 @@ package approvals_test
 import (
 	"maps"
 	"net/url"
-	"slices"
 	"testing"
 
 	"github.com/agentfield/agentfield/views/approvals"
@@ -21,47 +20,6 @@ const schema = `{
 		"note": {"type": "string", "minLength": 3, "maxLength": 500}
 	}
 }`
-
-func TestAFormIsDrawnInTheOrderOfItsSchema(t *testing.T) {
-	fields, ok := approvals.Fields([]byte(schema))
-	if !ok {
-		t.Fatal("the form cannot be drawn")
-	}
-	var drawn []string
-	for _, f := range fields {
-		drawn = append(drawn, f.Name+":"+string(f.Kind))
-	}
-	want := []string{"kind:choice", "checked:yesno", "limit:integer", "rate:number", "level:choice", "mail:text", "note:long"}
-	if !slices.Equal(drawn, want) {
-		t.Errorf("got %v", drawn)
-	}
-	if !fields[0].Required || fields[2].Required || fields[0].Title != "Kind of damage" || fields[1].Description != "Compare the names." {
-		t.Errorf("%+v", fields)
-	}
-}
-
-func TestShapesThatAreNoListOfFieldsAreTypedAsJSON(t *testing.T) {
-	for _, schema := range []string{
-		`{"type": "array", "items": {"type": "string"}}`,
-		`{"type": "object"}`,
-		`{"type": "object", "properties": {}}`,
-		`{"type": "object", "properties": {"a": {"type": "object", "properties": {}}}}`,
-		`{"type": "object", "properties": {"a": {"type": "array"}}}`,
-		`{"type": "object", "properties": {"a": {"$ref": "#/x"}}}`,
-		`{"type": "object", "properties": {"a": true}}`,
-		`{"type": "object", "properties": {"a": {"enum": []}}}`,
-		`{"type": "object", "properties": {"a": {"enum": [{"b": 1}]}}}`,
-		`{"type": "object", "properties": {"a": {"type": ["string", "null"]}}}`,
-		`{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["b"]}`,
-		`{"type": "object", "properties": {"a": {"type": "string"}}, "allOf": []}`,
-		`"a text"`,
-		`not JSON`,
-	} {
-		if fields, ok := approvals.Fields([]byte(schema)); ok {
-			t.Errorf("%s was drawn as %+v", schema, fields)
-		}
-	}
-}
 
 func TestAnswersBecomeJSONOfTheirTypes(t *testing.T) {
 	typed := approvals.Typed{Decision: "approved", Answers: url.Values{

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/agentfield/agentfield/models"
+	"github.com/agentfield/agentfield/views/values"
 )
 
 // group is a row of the queue with the ones like it folded below.
@@ -85,19 +86,16 @@ func Together(ids []string, f Filter) string {
 }
 
 // columns are the fields in which the proposals of a bulk differ, and those that are the same in all of them.
-func (b Bulk) columns() (differ, same []string, bodies []*value) {
+func (b Bulk) columns() (differ, same []string, bodies []*values.Value) {
 	seen := map[string]bool{}
 	var names []string
 	for _, item := range b.Items {
-		v := drawn(item.Payload)
+		v := values.Drawn(item.Payload)
 		bodies = append(bodies, v)
-		if v == nil || v.kind != object {
-			continue
-		}
-		for _, m := range v.members {
-			if !seen[m.name] {
-				seen[m.name] = true
-				names = append(names, m.name)
+		for _, name := range v.Names() {
+			if !seen[name] {
+				seen[name] = true
+				names = append(names, name)
 			}
 		}
 	}
@@ -111,10 +109,10 @@ func (b Bulk) columns() (differ, same []string, bodies []*value) {
 	return differ, same, bodies
 }
 
-func constant(bodies []*value, name string) bool {
-	first := bodies[0].get(name)
+func constant(bodies []*values.Value, name string) bool {
+	first := bodies[0].Get(name)
 	for _, v := range bodies {
-		if got := v.get(name); got == nil || first == nil || !got.equal(first) {
+		if got := v.Get(name); got == nil || first == nil || !got.Equal(first) {
 			return false
 		}
 	}

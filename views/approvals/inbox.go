@@ -17,12 +17,15 @@ func (p Page) waiting() bool {
 	})
 }
 
+// option is something to choose a list by.
+type option struct{ value, label string }
+
 // orders are the orders that a tab can have.
-func (p Page) orders() []Choice {
+func (p Page) orders() []option {
 	if p.Filter.state() == StateDecided {
-		return []Choice{{"", "Decided last"}}
+		return []option{{"", "Decided last"}}
 	}
-	return []Choice{{"", "Time left"}, {"-created_at", "Newest"}}
+	return []option{{"", "Time left"}, {"-created_at", "Newest"}}
 }
 
 // clear is the headline of an empty queue.

@@ -776,7 +776,7 @@ func filterBar(p Page) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = choice("risk", p.Filter.Risk, []Choice{{"", "Any risk"}, {"high", "High risk"}, {"medium", "Medium risk"}, {"low", "Low risk"}}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = choice("risk", p.Filter.Risk, []option{{"", "Any risk"}, {"high", "High risk"}, {"medium", "Medium risk"}, {"low", "Low risk"}}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -794,7 +794,7 @@ func filterBar(p Page) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = choice("claimed", p.Filter.Claimed, []Choice{{"", "By anybody"}, {"me", "By me"}, {"none", "By nobody"}}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = choice("claimed", p.Filter.Claimed, []option{{"", "By anybody"}, {"me", "By me"}, {"none", "By nobody"}}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -961,7 +961,7 @@ func filterBar(p Page) templ.Component {
 	})
 }
 
-func choice(key, value string, options []Choice) templ.Component {
+func choice(key, value string, options []option) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -1018,7 +1018,7 @@ func choice(key, value string, options []Choice) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var42 string
-			templ_7745c5c3_Var42, templ_7745c5c3_Err = templ.JoinStringErrs(o.Value)
+			templ_7745c5c3_Var42, templ_7745c5c3_Err = templ.JoinStringErrs(o.value)
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/approvals/inbox.templ`, Line: 236, Col: 26}
 			}
@@ -1030,7 +1030,7 @@ func choice(key, value string, options []Choice) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if o.Value == value {
+			if o.value == value {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 88, " selected")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -1041,7 +1041,7 @@ func choice(key, value string, options []Choice) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var43 string
-			templ_7745c5c3_Var43, templ_7745c5c3_Err = templ.JoinStringErrs(o.Label)
+			templ_7745c5c3_Var43, templ_7745c5c3_Err = templ.JoinStringErrs(o.label)
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/approvals/inbox.templ`, Line: 236, Col: 69}
 			}

@@ -5,9 +5,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/a-h/templ"
-
 	"github.com/agentfield/agentfield/models"
+	"github.com/agentfield/agentfield/views/values"
 )
 
 // typed is what stands in the form: what was refused, else the draft, else nothing.
@@ -22,8 +21,8 @@ func (i *Item) typed() Typed {
 }
 
 // answer is what stands in a field at first.
-func (t Typed) answer(f Field) string {
-	if list, typed := t.Answers[f.key()]; typed && len(list) > 0 {
+func (t Typed) answer(f values.Field) string {
+	if list, typed := t.Answers[f.Key()]; typed && len(list) > 0 {
 		return list[0]
 	}
 	return f.Default
@@ -39,7 +38,7 @@ func (i *Item) unsent() string {
 
 // editable reports whether the proposal may be changed with an approval, here and now.
 func (i *Item) editable() bool {
-	return i.Approval.Editable && len(i.Payload) > 0 && i.Approval.Status == models.ApprovalPending && i.Right.Allowed && len(i.Payload) <= rawUpTo
+	return i.Approval.Editable && len(i.Payload) > 0 && i.Approval.Status == models.ApprovalPending && i.Right.Allowed && len(i.Payload) <= values.RawUpTo
 }
 
 // edited is the proposal as text, as it was changed so far.
@@ -47,7 +46,7 @@ func (i *Item) edited() string {
 	if t := i.typed(); t.Edited != "" {
 		return t.Edited
 	}
-	return raw(i.Payload)
+	return values.Raw(i.Payload)
 }
 
 // describedBy ties a button to its consequence, and to the reason why it cannot be pressed.
@@ -57,45 +56,6 @@ func (i *Item) describedBy(key string) string {
 		ids = "right-" + i.Approval.ID + " " + ids
 	}
 	return ids
-}
-
-// attributes are those of a field that only some fields have.
-func (f Field) attributes(of, wrong string) templ.Attributes {
-	more := templ.Attributes{"required": f.Required}
-	var described []string
-	if f.Description != "" {
-		described = append(described, "qd-"+of)
-	}
-	if wrong != "" {
-		more["aria-invalid"] = "true"
-		described = append(described, "qp-"+of)
-	}
-	if len(described) > 0 {
-		more["aria-describedby"] = strings.Join(described, " ")
-	}
-	if f.MaxLength > 0 {
-		more["maxlength"] = strconv.Itoa(f.MaxLength)
-	}
-	if kind, known := inputs()[f.Format]; known && f.Kind == FieldText {
-		more["type"] = kind
-	}
-	if f.Kind == FieldNumber || f.Kind == FieldInteger {
-		more["inputmode"] = "decimal"
-	}
-	return more
-}
-
-// inputs are the formats for which browsers have a field of their own.
-func inputs() map[string]string {
-	return map[string]string{"date": "date", "email": "email", "uri": "url"}
-}
-
-// choices are the answers to choose from.
-func (f Field) choices() []Choice {
-	if f.Kind == FieldYesNo {
-		return []Choice{{"true", "Yes"}, {"false", "No"}}
-	}
-	return f.Options
 }
 
 // lines is the height of a text box for a text, within limits.

@@ -24,6 +24,7 @@ type ShowPage struct {
 	WebhookURL string                   // where the end is announced; empty: nowhere
 	Deliveries []models.WebhookDelivery // oldest first
 	Attempts   []models.WebhookAttempt  // of all deliveries, oldest first
+	RerunKey   string                   // of one press of the button, so that a second makes nothing
 	Children   int                      // executions that this one has called; 0: none, or unknown
 }
 

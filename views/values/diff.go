@@ -1,4 +1,4 @@
-package approvals
+package values
 
 import (
 	"slices"
@@ -52,9 +52,9 @@ func wholeDiff(before, after string) []Change {
 
 type differ struct{ changes []Change }
 
-func (d *differ) compare(path string, was, is *value) {
+func (d *differ) compare(path string, was, is *Value) {
 	switch {
-	case was.equal(is):
+	case was.Equal(is):
 	case was.kind == object && is.kind == object:
 		d.objects(path, was, is)
 	case was.kind == array && is.kind == array:
@@ -64,28 +64,28 @@ func (d *differ) compare(path string, was, is *value) {
 	}
 }
 
-func (d *differ) objects(path string, was, is *value) {
+func (d *differ) objects(path string, was, is *Value) {
 	for _, m := range is.members {
-		if old := was.get(m.name); old != nil {
+		if old := was.Get(m.name); old != nil {
 			d.compare(within(path, m.name), old, m.value)
 		} else {
 			d.added(within(path, m.name), m.value)
 		}
 	}
 	for _, m := range was.members {
-		if is.get(m.name) == nil {
+		if is.Get(m.name) == nil {
 			d.removed(within(path, m.name), m.value)
 		}
 	}
 }
 
-func (d *differ) arrays(path string, was, is *value) {
+func (d *differ) arrays(path string, was, is *Value) {
 	old, now := was.items, is.items
 	head := 0
-	for head < len(old) && head < len(now) && old[head].equal(now[head]) {
+	for head < len(old) && head < len(now) && old[head].Equal(now[head]) {
 		head++
 	}
-	for len(old) > head && len(now) > head && old[len(old)-1].equal(now[len(now)-1]) {
+	for len(old) > head && len(now) > head && old[len(old)-1].Equal(now[len(now)-1]) {
 		old, now = old[:len(old)-1], now[:len(now)-1]
 	}
 	for i := head; i < max(len(old), len(now)); i++ {
@@ -101,11 +101,11 @@ func (d *differ) arrays(path string, was, is *value) {
 	}
 }
 
-func (d *differ) added(path string, v *value) {
+func (d *differ) added(path string, v *Value) {
 	d.changes = append(d.changes, Change{Path: path, Kind: Added, After: v.shown()})
 }
 
-func (d *differ) removed(path string, v *value) {
+func (d *differ) removed(path string, v *Value) {
 	d.changes = append(d.changes, Change{Path: path, Kind: Removed, Before: v.shown()})
 }
 

@@ -1,4 +1,6 @@
-package approvals
+// Package values is JSON as people meet it: drawn as names and texts, compared by path, asked for field by field. Its invariant: every
+// number keeps its digits and every member its place, and what cannot be shown so is left as JSON, never dropped.
+package values
 
 import (
 	"bytes"
@@ -18,18 +20,18 @@ const (
 	array
 )
 
-// value is JSON with its members in the order in which they were written: people read a proposal in the order its author chose.
-type value struct {
+// Value is JSON with its members in the order in which they were written: people read a proposal in the order its author chose.
+type Value struct {
 	kind    kind
 	text    string
 	members []member
-	items   []*value
-	index   map[string]*value // the members by name, made when the first is asked for
+	items   []*Value
+	index   map[string]*Value // the members by name, made when the first is asked for
 }
 
 type member struct {
 	name  string
-	value *value
+	value *Value
 }
 
 var errTooDeep = errors.New("the JSON is nested too deeply to be drawn")
@@ -37,7 +39,7 @@ var errTooDeep = errors.New("the JSON is nested too deeply to be drawn")
 const deepest = 64
 
 // parse reads JSON. Numbers keep every digit.
-func parse(body []byte) (*value, error) {
+func parse(body []byte) (*Value, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	v, err := read(d, 0)
@@ -50,7 +52,7 @@ func parse(body []byte) (*value, error) {
 	return v, nil
 }
 
-func read(d *json.Decoder, depth int) (*value, error) {
+func read(d *json.Decoder, depth int) (*Value, error) {
 	if depth > deepest {
 		return nil, errTooDeep
 	}
@@ -65,20 +67,20 @@ func read(d *json.Decoder, depth int) (*value, error) {
 		}
 		return readArray(d, depth)
 	case string:
-		return &value{kind: text, text: t}, nil
+		return &Value{kind: text, text: t}, nil
 	case json.Number:
-		return &value{text: t.String()}, nil
+		return &Value{text: t.String()}, nil
 	case bool:
 		if t {
-			return &value{text: "true"}, nil
+			return &Value{text: "true"}, nil
 		}
-		return &value{text: "false"}, nil
+		return &Value{text: "false"}, nil
 	}
-	return &value{text: "null"}, nil
+	return &Value{text: "null"}, nil
 }
 
-func readObject(d *json.Decoder, depth int) (*value, error) {
-	v := &value{kind: object}
+func readObject(d *json.Decoder, depth int) (*Value, error) {
+	v := &Value{kind: object}
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
@@ -94,8 +96,8 @@ func readObject(d *json.Decoder, depth int) (*value, error) {
 	return v, err
 }
 
-func readArray(d *json.Decoder, depth int) (*value, error) {
-	v := &value{kind: array}
+func readArray(d *json.Decoder, depth int) (*Value, error) {
+	v := &Value{kind: array}
 	for d.More() {
 		item, err := read(d, depth+1)
 		if err != nil {
@@ -107,13 +109,13 @@ func readArray(d *json.Decoder, depth int) (*value, error) {
 	return v, err
 }
 
-// get is a member of an object; nil: there is none. Of several with one name the last counts, as for every reader of JSON.
-func (v *value) get(name string) *value {
+// Get is a member of an object; nil: there is none. Of several with one name the last counts, as for every reader of JSON.
+func (v *Value) Get(name string) *Value {
 	if v == nil {
 		return nil
 	}
 	if v.index == nil {
-		v.index = make(map[string]*value, len(v.members))
+		v.index = make(map[string]*Value, len(v.members))
 		for _, m := range v.members {
 			v.index[m.name] = m.value
 		}
@@ -121,20 +123,36 @@ func (v *value) get(name string) *value {
 	return v.index[name]
 }
 
-// plain reports whether the value holds no others.
-func (v *value) plain() bool { return v.kind == scalar || v.kind == text }
+// Names are those of an object's members, each once, in the order in which they were written; nil when it is no object.
+func (v *Value) Names() []string {
+	if v == nil || v.kind != object {
+		return nil
+	}
+	var names []string
+	known := make(map[string]bool, len(v.members))
+	for _, m := range v.members {
+		if !known[m.name] {
+			known[m.name] = true
+			names = append(names, m.name)
+		}
+	}
+	return names
+}
+
+// Plain reports whether the value holds no others.
+func (v *Value) Plain() bool { return v.kind == scalar || v.kind == text }
 
 // empty reports whether it is a container of nothing.
-func (v *value) empty() bool { return !v.plain() && len(v.members)+len(v.items) == 0 }
+func (v *Value) empty() bool { return !v.Plain() && len(v.members)+len(v.items) == 0 }
 
 // String is the value as JSON in one line.
-func (v *value) String() string {
+func (v *Value) String() string {
 	var b strings.Builder
 	v.write(&b)
 	return b.String()
 }
 
-func (v *value) write(b *strings.Builder) {
+func (v *Value) write(b *strings.Builder) {
 	switch v.kind {
 	case scalar:
 		b.WriteString(v.text)
@@ -173,41 +191,41 @@ func writeString(b *strings.Builder, s string) {
 }
 
 // shown is the value as people read it: strings without their quotes.
-func (v *value) shown() string {
+func (v *Value) shown() string {
 	if v.kind == text {
 		return v.text
 	}
 	return v.String()
 }
 
-// equal compares values; the order of members does not matter, the way a number is written does.
-func (v *value) equal(w *value) bool {
+// Equal compares values; the order of members does not matter, the way a number is written does.
+func (v *Value) Equal(w *Value) bool {
 	if v.kind != w.kind || v.text != w.text || len(v.items) != len(w.items) || len(v.members) != len(w.members) {
 		return false
 	}
 	for i, item := range v.items {
-		if !item.equal(w.items[i]) {
+		if !item.Equal(w.items[i]) {
 			return false
 		}
 	}
 	for _, m := range v.members {
-		other := w.get(m.name)
-		if other == nil || !m.value.equal(other) {
+		other := w.Get(m.name)
+		if other == nil || !m.value.Equal(other) {
 			return false
 		}
 	}
 	return true
 }
 
-// SameJSON reports whether two texts are the same JSON, however they are spaced and their members ordered.
-func SameJSON(a, b []byte) bool {
+// Same reports whether two texts are the same JSON, however they are spaced and their members ordered.
+func Same(a, b []byte) bool {
 	va, errA := parse(a)
 	vb, errB := parse(b)
-	return errA == nil && errB == nil && va.equal(vb)
+	return errA == nil && errB == nil && va.Equal(vb)
 }
 
 // table is an array of flat objects as columns and rows; ok is false when it is not one, or too wide to be read.
-func (v *value) table() (columns []string, ok bool) {
+func (v *Value) table() (columns []string, ok bool) {
 	const widest = 7
 	if v.kind != array || len(v.items) == 0 {
 		return nil, false
@@ -218,7 +236,7 @@ func (v *value) table() (columns []string, ok bool) {
 			return nil, false
 		}
 		for _, m := range row.members {
-			if !m.value.plain() || len(m.value.text) > 160 {
+			if !m.value.Plain() || len(m.value.text) > 160 {
 				return nil, false
 			}
 			if !known[m.name] {
@@ -231,9 +249,9 @@ func (v *value) table() (columns []string, ok bool) {
 }
 
 // numeric reports whether a column holds nothing but numbers, so that it is aligned at its end.
-func (v *value) numeric(column string) bool {
+func (v *Value) numeric(column string) bool {
 	for _, row := range v.items {
-		if cell := row.get(column); cell != nil && (cell.kind != scalar || cell.text[0] != '-' && (cell.text[0] < '0' || cell.text[0] > '9')) {
+		if cell := row.Get(column); cell != nil && (cell.kind != scalar || cell.text[0] != '-' && (cell.text[0] < '0' || cell.text[0] > '9')) {
 			return false
 		}
 	}
@@ -241,10 +259,10 @@ func (v *value) numeric(column string) bool {
 }
 
 // short reports whether an array of plain values fits on a line or two.
-func (v *value) short() bool {
+func (v *Value) short() bool {
 	length := 0
 	for _, item := range v.items {
-		if !item.plain() {
+		if !item.Plain() {
 			return false
 		}
 		length += len(item.text)
@@ -253,19 +271,19 @@ func (v *value) short() bool {
 }
 
 // long reports whether a string is a text rather than a word.
-func (v *value) long() bool {
+func (v *Value) long() bool {
 	return v.kind == text && (len(v.text) > 120 || strings.Contains(v.text, "\n"))
 }
 
 // tall reports whether it needs more than a line beside its name.
-func (v *value) tall() bool {
+func (v *Value) tall() bool {
 	return v.long() || v.kind == object && !v.empty() || v.kind == array && !v.empty() && !v.short()
 }
 
 const drawnUpTo = 128 * 1024
 
-// drawn is a body that can be drawn readably; nil: it is too large, too deep, or not JSON, and only its raw text is shown.
-func drawn(body []byte) *value {
+// Drawn is a body that can be drawn readably; nil: it is too large, too deep, or not JSON, and only its raw text is shown.
+func Drawn(body []byte) *Value {
 	if len(body) == 0 || len(body) > drawnUpTo {
 		return nil
 	}
@@ -276,12 +294,13 @@ func drawn(body []byte) *value {
 	return v
 }
 
-const rawUpTo = 256 * 1024
+// RawUpTo is how many bytes Raw shows.
+const RawUpTo = 256 * 1024
 
-// raw is a body as JSON on several lines, every number as it was written.
-func raw(body []byte) string {
-	if len(body) > rawUpTo {
-		return strings.ToValidUTF8(string(body[:rawUpTo]), "")
+// Raw is a body as JSON on several lines, every number as it was written.
+func Raw(body []byte) string {
+	if len(body) > RawUpTo {
+		return strings.ToValidUTF8(string(body[:RawUpTo]), "")
 	}
 	var b bytes.Buffer
 	if json.Indent(&b, body, "", "  ") != nil {
