@@ -16,6 +16,7 @@ import (
 	"github.com/agentfield/agentfield/app/desk"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
+	"github.com/agentfield/agentfield/app/view"
 	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/app/workflow"
 )
@@ -100,6 +101,10 @@ func executionFailure(err error) *failure {
 		return &failure{status: fiber.StatusConflict, code: "input_gone", title: "Input not kept", details: err.Error()}
 	case errors.Is(err, execution.ErrTooManyNotes):
 		return &failure{status: fiber.StatusTooManyRequests, code: "too_many_notes", title: "Too many notes", details: err.Error(), retryAfter: time.Minute}
+	case errors.Is(err, view.ErrNotFound):
+		return &failure{status: fiber.StatusNotFound, code: "view_not_found", title: "view not found", details: err.Error()}
+	case isAny(err, view.ErrBadName, view.ErrTooLong, view.ErrTooMany):
+		return &failure{status: fiber.StatusBadRequest, code: "invalid_parameter", title: "Bad request", details: err.Error()}
 	case errors.Is(err, execution.ErrTooBroad):
 		return &failure{status: fiber.StatusServiceUnavailable, code: "search_too_broad", title: "Search too broad", details: err.Error(), retryAfter: 5 * time.Second}
 	case errors.Is(err, execution.ErrBadCursor):

@@ -334,16 +334,30 @@ func unknownExecution(id string) []byte {
 
 // filterOf reads the query of a list. Unknown parameters are ignored, wrong values are not.
 func (s *Server) filterOf(c *fiber.Ctx) (execution.Filter, error) {
+	query, err := typedFilter(c, filter.Executions())
+	if err != nil {
+		return execution.Filter{}, err
+	}
+	f, err := s.filterFrom(func(name string) string { return c.Query(name) })
+	f.Query = query
+	return f, err
+}
+
+// filterFrom reads everything but what is typed, wherever the parameters come from.
+func (s *Server) filterFrom(asked func(name string) string) (execution.Filter, error) {
+	either := func(names ...string) string {
+		for _, name := range names {
+			if value := asked(name); value != "" {
+				return value
+			}
+		}
+		return ""
+	}
 	f := execution.Filter{
-		Node: c.Query("node", c.Query("agent")), Function: c.Query("function", c.Query("reasoner")), Session: c.Query("session", c.Query("session_id")),
-		Actor: c.Query("actor", c.Query("actor_id")), Run: c.Query("run", c.Query("run_id", c.Query("workflow_id"))), Parent: c.Query("parent"),
-		Mode: c.Query("mode"), Cursor: c.Query("cursor"),
+		Node: either("node", "agent"), Function: either("function", "reasoner"), Session: either("session", "session_id"), Actor: either("actor", "actor_id"),
+		Run: either("run", "run_id", "workflow_id"), Parent: asked("parent"), Mode: asked("mode"), Cursor: asked("cursor"),
 	}
-	var err error
-	if f.Query, err = typedFilter(c, filter.Executions()); err != nil {
-		return f, err
-	}
-	if target := c.Query("target"); target != "" {
+	if target := asked("target"); target != "" {
 		f.Node, f.Function, _ = strings.Cut(target, ".")
 	}
 	for name, value := range map[string]string{"node": f.Node, "function": f.Function, "session": f.Session, "actor": f.Actor, "run": f.Run, "parent": f.Parent} {
@@ -351,7 +365,7 @@ func (s *Server) filterOf(c *fiber.Ctx) (execution.Filter, error) {
 			return f, err
 		}
 	}
-	for _, word := range strings.FieldsFunc(c.Query("status"), func(r rune) bool { return r == ',' }) {
+	for _, word := range strings.FieldsFunc(asked("status"), func(r rune) bool { return r == ',' }) {
 		status, ok := models.ParseStatus(word)
 		if !ok {
 			return f, badRequest("invalid_status", "%q is not a status: use %s", word, statusWords())
@@ -361,13 +375,14 @@ func (s *Server) filterOf(c *fiber.Ctx) (execution.Filter, error) {
 	if f.Mode != "" && f.Mode != "sync" && f.Mode != "async" {
 		return f, badRequest("invalid_parameter", "mode is sync or async")
 	}
-	if f.Since, err = instantParam("since", c.Query("since"), s.Now()); err != nil {
+	var err error
+	if f.Since, err = instantParam("since", asked("since"), s.Now()); err != nil {
 		return f, err
 	}
-	if f.Until, err = instantParam("until", c.Query("until"), s.Now()); err != nil {
+	if f.Until, err = instantParam("until", asked("until"), s.Now()); err != nil {
 		return f, err
 	}
-	f.Limit, err = limitParam(c.Query("limit"))
+	f.Limit, err = limitParam(asked("limit"))
 	return f, err
 }
 
@@ -392,6 +407,9 @@ func statusWords() string {
 
 // listExecutions answers GET /executions.
 func (s *Server) listExecutions(c *fiber.Ctx) error {
+	if to, err := s.viewAlone(c, executionViews); to != "" || err != nil {
+		return orRedirect(c, to, err)
+	}
 	f, err := s.filterOf(c)
 	if err != nil {
 		return err

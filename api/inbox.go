@@ -208,7 +208,7 @@ func (s *Server) fillQueue(ctx context.Context, p *approvals.Page, list approval
 	for _, a := range list.Rows {
 		p.Rows = append(p.Rows, approvals.Row{Approval: a, Alike: alike[a.Shape]})
 	}
-	views, err := s.Approvals.Views(ctx, p.Me)
+	views, err := s.Views.List(ctx, p.Me, approvalViews)
 	if err != nil {
 		return err
 	}
@@ -700,7 +700,7 @@ func (s *Server) saveView(c *fiber.Ctx) error {
 		return err
 	}
 	shown.View, shown.Cursor = "", ""
-	id, err := s.Approvals.SaveView(c.UserContext(), principal(c).Name, strings.TrimSpace(plainText(c.FormValue("name"))), shown.Query())
+	id, err := s.Views.Save(c.UserContext(), principal(c).Name, approvalViews, strings.TrimSpace(plainText(c.FormValue("name"))), shown.Query())
 	if err != nil {
 		return err
 	}
@@ -709,7 +709,7 @@ func (s *Server) saveView(c *fiber.Ctx) error {
 }
 
 func (s *Server) deleteView(c *fiber.Ctx) error {
-	if err := s.Approvals.DeleteView(c.UserContext(), principal(c).Name, c.Params("id")); err != nil {
+	if err := s.Views.Delete(c.UserContext(), principal(c).Name, c.Params("id")); err != nil {
 		return err
 	}
 	shown, _, err := nextFilter(c)

@@ -165,6 +165,12 @@ func (s *Server) listPage(c *fiber.Ctx, f execution.Filter, list execution.Page)
 		return err
 	}
 	p.Active, p.Waiting = sum.Pending+sum.Queued+sum.Running, sum.Waiting
+	if p.Views, err = s.viewsOf(c, executionViews); err != nil {
+		return err
+	}
+	if p.Views.Current == nil {
+		p.Filter.View = ""
+	}
 	if len(list.Rows) == 0 {
 		newest, err := s.Executions.List(ctx, execution.Filter{Limit: 1})
 		if err != nil {
@@ -182,7 +188,7 @@ func (s *Server) listPage(c *fiber.Ctx, f execution.Filter, list execution.Page)
 func asWritten(c *fiber.Ctx, f execution.Filter) executions.Filter {
 	w := executions.Filter{
 		Statuses: f.Statuses, Node: f.Node, Session: f.Session, Actor: f.Actor, Run: f.Run, Parent: f.Parent, Mode: f.Mode,
-		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, Search: shownSearch(c, filter.Executions()),
+		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, Search: shownSearch(c, filter.Executions()), View: c.Query("view"),
 	}
 	if f.Function != "" {
 		w.Node, w.Target = "", f.Node+"."+f.Function

@@ -13,6 +13,7 @@ import (
 	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
+	"github.com/agentfield/agentfield/app/view"
 )
 
 // Route is one line of the table: what it answers to and which right it demands.
@@ -74,7 +75,7 @@ func (s *Server) Human() []Route {
 		{"POST", "/theme", access.Public, s.setTheme},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}, s.aboutPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
+	}, s.aboutPages(), s.savedRoutes(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
 }
 
 // Open are the routes for machines that watch the server.
@@ -132,6 +133,8 @@ func possible(path string) fiber.Handler {
 			return nodeNotFound(node.ErrUnknownNode)
 		case strings.HasPrefix(path, "/approvals/"):
 			return approval.ErrNotFound
+		case strings.HasPrefix(path, "/views/"):
+			return view.ErrNotFound
 		case strings.HasPrefix(path, "/settings/users/"):
 			return access.ErrNoUser
 		case strings.HasPrefix(path, "/settings/api-keys/"):

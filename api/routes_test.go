@@ -41,6 +41,7 @@ func TestEveryRouteNamesTheRightItDemands(t *testing.T) {
 func reads(name string) bool {
 	return slices.Contains([]string{
 		"POST /executions/batch-status", "POST /nodes/status/bulk", "POST /nodes/:id/status/refresh", "POST /approvals/views", "POST /approvals/views/:id/delete",
+		"POST /views", "POST /views/:id/delete",
 		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /settings/api-keys", "POST /settings/api-keys/:key/revoke",
 	}, name)
 }
@@ -67,7 +68,7 @@ func twins() map[string]string {
 // ownAffairs are what people do about their own sessions and views: a program has neither.
 func ownAffairs(name string) bool {
 	return slices.Contains([]string{
-		"POST /approvals/views", "POST /approvals/views/:id/delete", "POST /approvals/:id/draft", "PUT /approvals/:id/draft",
+		"POST /views", "POST /views/:id/delete", "POST /approvals/views", "POST /approvals/views/:id/delete", "POST /approvals/:id/draft", "PUT /approvals/:id/draft",
 		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /executions/:id/rerun/draft",
 	}, name)
 }

@@ -85,6 +85,14 @@ func beginning(words []string, prefix string) []string {
 	return found
 }
 
+// savedRoutes are what people do about their views.
+func (s *Server) savedRoutes() []Route {
+	return []Route{
+		{"POST", "/views", access.Read, s.saveListView},
+		{"POST", "/views/:id/delete", access.Read, s.deleteListView},
+	}
+}
+
 // searchRoutes help people and programs alike to write a filter.
 func (s *Server) searchRoutes() []Route {
 	return []Route{

@@ -24,6 +24,7 @@ import (
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
+	"github.com/agentfield/agentfield/app/view"
 	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/app/workflow"
 )
@@ -39,6 +40,7 @@ type Options struct {
 	Hub        *event.Hub
 	Access     *access.Service
 	Audit      *audit.Reader
+	Views      *view.Service
 	Metrics    *prometheus.Registry
 	Log        *slog.Logger
 	Now        func() time.Time

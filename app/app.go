@@ -27,6 +27,7 @@ import (
 	"github.com/agentfield/agentfield/app/notify"
 	"github.com/agentfield/agentfield/app/payload"
 	"github.com/agentfield/agentfield/app/secret"
+	"github.com/agentfield/agentfield/app/view"
 	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/app/workflow"
 	"github.com/agentfield/agentfield/models"
@@ -164,7 +165,7 @@ func (a *App) face(ctx context.Context) error {
 		return err
 	}
 	a.server = api.New(api.Options{ //nolint:contextcheck // handlers take the context of their request
-		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Workflows: &workflow.Service{DB: a.db}, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
+		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Views: &view.Service{DB: a.db}, Workflows: &workflow.Service{DB: a.db}, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
 		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout, ExportLimit: c.ExportLimit,
 		Desk:        a.desk,
 		CORSOrigins: c.CORSOrigins, ApprovalSecret: c.ApprovalWebhookSecret,

@@ -94,7 +94,7 @@ type Draft struct {
 type SavedView struct {
 	ID        string `gorm:"primaryKey"`
 	Owner     string `gorm:"not null"`
-	List      string `gorm:"not null"` // approvals
+	List      string `gorm:"not null"` // approvals, executions, runs
 	Name      string `gorm:"not null"`
 	Query     string `gorm:"not null"` // of the URL
 	CreatedAt int64  `gorm:"not null;autoCreateTime:false"`

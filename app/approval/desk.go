@@ -3,16 +3,13 @@ package approval
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/models"
 )
 
-// What a reviewer has at hand: claims and saved views. None of it decides anything.
+// What a reviewer has at hand: claims. None of it decides anything.
 
 const claimFor = 15 * time.Minute
 
@@ -46,43 +43,4 @@ func (s *Service) touch(ctx context.Context, id, statement string, args ...any) 
 		return s.happened(ctx, tx, touched, s.DB.NowMs())
 	})
 	return after, err
-}
-
-const maxViews = 50
-
-// Views lists a person's saved views of the queue.
-func (s *Service) Views(ctx context.Context, owner string) ([]models.SavedView, error) {
-	var views []models.SavedView
-	if err := s.DB.Gorm(ctx).Where("owner = ? AND list = 'approvals'", owner).Order("name").Limit(maxViews).Find(&views).Error; err != nil {
-		return nil, fmt.Errorf("read saved views: %w", err)
-	}
-	return views, nil
-}
-
-// SaveView keeps a filter under a name; the same name again replaces it.
-func (s *Service) SaveView(ctx context.Context, owner, name, query string) (string, error) {
-	if name == "" || len(name) > 100 || len(query) > maxURL {
-		return "", field("name", "must have between 1 and 100 bytes")
-	}
-	id := "view_" + uuid.NewString()
-	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
-		return tx.QueryRow(ctx, `INSERT INTO saved_views (id, owner, list, name, query, created_at) VALUES ($1, $2, 'approvals', $3, $4, $5)
-			ON CONFLICT (owner, list, name) DO UPDATE SET query = excluded.query RETURNING id`, []any{id, owner, name, query, s.DB.NowMs()}, &id)
-	})
-	if err != nil {
-		return "", fmt.Errorf("save a view: %w", err)
-	}
-	return id, nil
-}
-
-// DeleteView forgets one of a person's views.
-func (s *Service) DeleteView(ctx context.Context, owner, id string) error {
-	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
-		_, err := tx.Exec(ctx, "DELETE FROM saved_views WHERE owner = $1 AND id = $2", owner, id)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("delete a view: %w", err)
-	}
-	return nil
 }

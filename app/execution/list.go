@@ -149,6 +149,21 @@ func (s *Service) Newer(ctx context.Context, f Filter, after string) (n int, mor
 	return min(len(ids), countedNewer), len(ids) > countedNewer, nil
 }
 
+// Count counts what a filter finds, at most limit.
+func (s *Service) Count(ctx context.Context, f Filter, limit int) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, searchFor)
+	defer cancel()
+	q, err := s.filtered(ctx, f)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	if err := s.DB.Gorm(ctx).Table("(?) c", q.Select("1").Limit(limit)).Count(&n).Error; err != nil {
+		return 0, fmt.Errorf("count executions: %w", broad(ctx, err))
+	}
+	return int(n), nil
+}
+
 // Rows reads executions by id, newest first, without their payloads.
 func (s *Service) Rows(ctx context.Context, ids []string) ([]*models.Execution, error) {
 	rows, err := s.queryIDs(ctx, "SELECT "+executionColumns+" FROM executions WHERE id IN (%s) ORDER BY created_at DESC, id DESC", ids)

@@ -27,6 +27,7 @@ type Filter struct {
 	Until    string          // until: the same
 	Limit    int             // limit; 0: the default
 	Search   search.Typed    // q: the filter language
+	View     string          // view: the id of a saved view that this filter comes from
 }
 
 // term is one part of a filter, as it stands in the URL.
@@ -63,6 +64,9 @@ func (f Filter) Query() string {
 	for _, t := range f.terms() {
 		add(&b, t.key, t.value)
 	}
+	if f.View != "" && b.Len() > 0 { // alone it would bring back what was just taken away
+		add(&b, "view", f.View)
+	}
 	if f.Limit > 0 {
 		add(&b, "limit", strconv.Itoa(f.Limit))
 	}
@@ -71,7 +75,7 @@ func (f Filter) Query() string {
 
 // whole is the query of everything that the filter finds.
 func (f Filter) whole() string {
-	f.Limit = 0
+	f.Limit, f.View = 0, ""
 	return f.Query()
 }
 

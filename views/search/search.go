@@ -2,6 +2,12 @@
 // and how the list can be taken along or kept under a name. Its invariant: all of them are links and forms made from the address.
 package search
 
+import (
+	"slices"
+
+	"github.com/agentfield/agentfield/views/components"
+)
+
 // Typed is a filter as somebody wrote it.
 type Typed struct {
 	Text     string
@@ -55,4 +61,50 @@ func address(path, query string) string {
 		return path
 	}
 	return path + "?" + query
+}
+
+// Views are the saved views of a list.
+type Views struct {
+	List     string // executions, …: also the first part of the address
+	Query    string // what the list is narrowed to now
+	Own      []View
+	Current  *View // the one that the address names; nil: none
+	Mine     bool  // it is the visitor's own
+	Modified bool  // what is shown is no longer what it keeps
+}
+
+// View is a filter under a name.
+type View struct {
+	ID, Name string
+	Count    int // what it finds; -1: not counted
+	Limit    int // there the counting stopped
+}
+
+func (v View) href(list string) string { return "/" + list + "?view=" + v.ID }
+
+func (v View) count() string {
+	if v.Count >= v.Limit {
+		return components.Number(v.Limit) + "+"
+	}
+	return components.Number(v.Count)
+}
+
+// tabs are the first of the views, which stand beside the statuses; the current one is always among them.
+func (v Views) tabs() []View {
+	const shown = 4
+	tabs := slices.Clone(v.Own[:min(len(v.Own), shown)])
+	if v.Current != nil && !slices.ContainsFunc(tabs, v.is) {
+		tabs = append(tabs, *v.Current)
+	}
+	return tabs
+}
+
+func (v Views) is(one View) bool { return v.Current != nil && v.Current.ID == one.ID }
+
+// name is what the form offers: the current view again, when it is the visitor's and was changed.
+func (v Views) name() string {
+	if v.Current != nil && v.Mine {
+		return v.Current.Name
+	}
+	return ""
 }
