@@ -474,11 +474,14 @@ func summary(row *models.Execution) []byte {
 	return o.end()
 }
 
-// executionEvents lists the history of one execution, oldest first, after the event id ?after=.
+// executionEvents lists the history of one execution, oldest first, after the event id ?after=; who accepts a stream follows it.
 func (s *Server) executionEvents(c *fiber.Ctx) error {
 	row, err := s.Executions.Row(c.UserContext(), c.Params("id"))
 	if err != nil {
 		return err
+	}
+	if strings.Contains(c.Get(fiber.HeaderAccept), "text/event-stream") {
+		return s.followExecution(c, row)
 	}
 	after, err := strconv.ParseInt(c.Query("after", "0"), 10, 64)
 	if err != nil {
@@ -558,20 +561,11 @@ func safeName(id string) string {
 
 // cancelExecution ends an execution by hand.
 func (s *Server) cancelExecution(c *fiber.Ctx) error {
-	var r struct {
-		Reason string `json:"reason" form:"reason"`
+	reason, err := cancelReason(c)
+	if err != nil {
+		return err
 	}
-	if wantsJSON(c) {
-		if err := bind(c, &r, true); err != nil {
-			return err
-		}
-	} else if err := c.BodyParser(&r); err != nil && len(c.Body()) > 0 {
-		return badRequest("invalid_form", "the form cannot be read")
-	}
-	if len(r.Reason) > 2000 {
-		return badRequest("invalid_parameter", "the reason is longer than 2000 bytes")
-	}
-	done, err := s.Executions.Cancel(c.UserContext(), c.Params("id"), strings.ToValidUTF8(strings.ReplaceAll(r.Reason, "\x00", ""), ""))
+	done, err := s.Executions.Cancel(c.UserContext(), c.Params("id"), reason)
 	if err != nil {
 		return err
 	}
@@ -588,6 +582,24 @@ func (s *Server) cancelExecution(c *fiber.Ctx) error {
 	o.instant("cancelled_at", *row.FinishedAt)
 	endKeys(o, row)
 	return sendJSON(c, fiber.StatusOK, o.end())
+}
+
+// cancelReason reads why something is to end, from JSON or from a form.
+func cancelReason(c *fiber.Ctx) (string, error) {
+	var r struct {
+		Reason string `json:"reason" form:"reason"`
+	}
+	if wantsJSON(c) {
+		if err := bind(c, &r, true); err != nil {
+			return "", err
+		}
+	} else if err := c.BodyParser(&r); err != nil && len(c.Body()) > 0 {
+		return "", badRequest("invalid_form", "the form cannot be read")
+	}
+	if len(r.Reason) > 2000 {
+		return "", badRequest("invalid_parameter", "the reason is longer than 2000 bytes")
+	}
+	return strings.ToValidUTF8(strings.ReplaceAll(r.Reason, "\x00", ""), ""), nil
 }
 
 // retryWebhook sends the webhook of an ended execution once more.

@@ -14,6 +14,7 @@ import (
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/view"
+	"github.com/agentfield/agentfield/app/workflow"
 )
 
 // Route is one line of the table: what it answers to and which right it demands.
@@ -60,7 +61,7 @@ func (s *Server) Machine() []Route {
 		{"POST", "/nodes/:id/lifecycle/status", access.Agent, s.setLifecycle},
 		{"POST", "/nodes/:id/shutdown", access.Agent, s.shutdownNode},
 		{"GET", "/discovery/capabilities", access.Read, s.capabilities},
-	}, s.agentApprovalRoutes(), s.keyAPI())
+	}, s.agentApprovalRoutes(), s.workflowRoutes(), s.keyAPI())
 }
 
 // Human are the routes of the pages only.
@@ -75,7 +76,7 @@ func (s *Server) Human() []Route {
 		{"POST", "/theme", access.Public, s.setTheme},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}, s.aboutPages(), s.savedRoutes(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
+	}, s.aboutPages(), s.savedRoutes(), s.workflowPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
 }
 
 // Open are the routes for machines that watch the server.
@@ -96,6 +97,7 @@ func (s *Server) mount() {
 	v1 := s.app.Group("/api/v1", asJSON)
 	s.add(v1, s.Machine())
 	s.add(v1, s.Shared())
+	s.add(s.app.Group("/api/ui", asJSON), s.Tools())
 	s.app.Use("/api", asJSON, notFound)
 	pages := s.app.Group("/", s.asPage)
 	s.add(pages, s.Human())
@@ -135,6 +137,8 @@ func possible(path string) fiber.Handler {
 			return approval.ErrNotFound
 		case strings.HasPrefix(path, "/views/"):
 			return view.ErrNotFound
+		case strings.HasPrefix(path, "/workflows/"), strings.HasPrefix(path, "/runs/"), strings.HasPrefix(path, "/v1/workflows/"), strings.HasPrefix(path, "/v2/"):
+			return workflow.ErrNotFound
 		case strings.HasPrefix(path, "/settings/users/"):
 			return access.ErrNoUser
 		case strings.HasPrefix(path, "/settings/api-keys/"):

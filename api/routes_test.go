@@ -24,7 +24,7 @@ func TestEveryRouteNamesTheRightItDemands(t *testing.T) {
 		"GET /livez", "GET /readyz", "GET /healthz", "GET /health", "GET /metrics", "GET /api/v1/health", "GET /api/v1/openapi.yaml",
 		"POST /theme", "GET /static/*", "GET /favicon.ico", "GET /sign-in", "POST /sign-in", "POST /sign-in/first", "POST /sign-out",
 	}
-	for _, route := range slices.Concat(s.Shared(), s.Machine(), s.Human(), s.Open()) {
+	for _, route := range slices.Concat(s.Shared(), s.Machine(), s.Human(), s.Tools(), s.Open()) {
 		name := route.Method + " " + route.Path
 		switch {
 		case route.Scope == access.Public && !slices.Contains(public, name):
@@ -59,6 +59,10 @@ func twins() map[string]string {
 		"POST /approvals/bulk":      "POST /approvals/:id/decide",
 		"GET /settings":             "GET /settings/profile",
 		"GET /executions/:id/rerun": "POST /executions/:id/rerun",
+		"GET /runs/:run/dag.mmd":    "GET /workflows/:run/dag.mmd",
+		"GET /runs/:run/dag.svg":    "GET /workflows/:run/dag.svg",
+		"GET /runs/:run/dag.txt":    "GET /workflows/:run/dag.txt",
+		"POST /runs/:run/cancel":    "POST /workflows/:run/cancel-tree",
 		"GET /g":                    "GET /executions",
 		"GET /g/:id":                "GET /executions/:id",
 		"GET /events":               "GET /executions/:id/events",
@@ -108,6 +112,7 @@ func TestOpenAPIHasTheRoutesOfTheTable(t *testing.T) {
 	add("/api/v1", s.Shared())
 	add("/api/v1", s.Machine())
 	add("", s.Open())
+	add("/api/ui", s.Tools())
 	described := map[string]bool{}
 	for path, item := range doc.Paths.Map() {
 		for method, operation := range item.Operations() {
