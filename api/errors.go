@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/agentlog"
 	"github.com/agentfield/agentfield/app/desk"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
@@ -34,6 +35,7 @@ type failure struct {
 	runID       string
 	state       string // status of the execution, where it matters
 	position    int    // of the mistake in a filter, from 1 on
+	maxBytes    int    // the limit that a body exceeds
 	body        []byte // a JSON object of its own instead of the above; the request id is added
 }
 
@@ -99,6 +101,8 @@ func executionFailure(err error) *failure {
 		return &failure{status: fiber.StatusBadRequest, code: "invalid_parameter", title: "Bad request", details: err.Error()}
 	case errors.Is(err, execution.ErrNoInput):
 		return &failure{status: fiber.StatusConflict, code: "input_gone", title: "Input not kept", details: err.Error()}
+	case errors.Is(err, agentlog.ErrFull):
+		return &failure{status: fiber.StatusTooManyRequests, code: "log_full", title: "Log full", details: err.Error(), retryAfter: time.Hour}
 	case errors.Is(err, execution.ErrTooManyNotes):
 		return &failure{status: fiber.StatusTooManyRequests, code: "too_many_notes", title: "Too many notes", details: err.Error(), retryAfter: time.Minute}
 	case errors.Is(err, view.ErrNotFound):
@@ -216,6 +220,9 @@ func (f *failure) json(requestID string, problem bool, path string) []byte {
 	}
 	if f.position > 0 {
 		o.number("position", int64(f.position))
+	}
+	if f.maxBytes > 0 && !problem {
+		o.number("max_bytes", int64(f.maxBytes))
 	}
 	o.text("request_id", requestID)
 	if problem {

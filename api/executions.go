@@ -148,6 +148,9 @@ func (d detail) write(o *object, base string) {
 		o.value("progress", *row.Progress)
 	}
 	o.maybe("progress_message", row.ProgressNote)
+	if d.Partial != nil {
+		o.raw("partial_result", d.Partial)
+	}
 	if row.DeadlineAt != nil {
 		o.instant("deadline_at", *row.DeadlineAt)
 	}

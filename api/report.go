@@ -24,6 +24,7 @@ func (s *Server) reportStatus(c *fiber.Ctx) error {
 		Details      json.RawMessage `json:"error_details"`
 		Progress     *float64        `json:"progress"`
 		Message      string          `json:"message"`
+		Partial      json.RawMessage `json:"partial"`
 	}
 	if err := bind(c, &r, false); err != nil {
 		return err
@@ -38,6 +39,12 @@ func (s *Server) reportStatus(c *fiber.Ctx) error {
 	}
 	if len(r.Result) > 0 {
 		report.Result = bytes.Clone(r.Result)
+	}
+	if report.Partial = present(r.Partial); report.Partial == nil && status == models.Running {
+		report.Partial = present(r.Result) // the result of what still runs is the result so far
+	}
+	if len(report.Partial) > maxPartial {
+		return aboutID(partialTooLarge(), c.Params("id"))
 	}
 	if r.Progress != nil {
 		fraction := normalProgress(*r.Progress)
@@ -79,11 +86,24 @@ func normalProgress(p float64) float64 {
 
 // clip bounds free text and makes it fit for both databases and for a page.
 func clip(text string) string {
+	return clipTo(text, maxMessage)
+}
+
+func clipTo(text string, limit int) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
-	if len(text) > maxMessage {
-		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "…"
 	}
 	return text
+}
+
+const maxPartial = 1 << 20 // bytes: it is written anew with every report
+
+func partialTooLarge() error {
+	return &failure{
+		status: fiber.StatusRequestEntityTooLarge, code: "payload_too_large", title: "Payload too large", maxBytes: maxPartial,
+		details: "a result so far may have 1 MiB: report a part of it, or where it is",
+	}
 }
 
 // progress takes how far an execution is.
@@ -103,6 +123,9 @@ func (s *Server) progress(c *fiber.Ctx) error {
 		fraction := normalProgress(*r.Progress)
 		r.Progress = &fraction
 	}
+	if len(r.Partial) > maxPartial {
+		return aboutID(partialTooLarge(), c.Params("id"))
+	}
 	row, err := s.Executions.Progress(c.UserContext(), c.Params("id"), c.Get("X-Execution-Token"), r.Progress, clip(r.Message), present(r.Partial))
 	if err != nil {
 		return aboutID(err, c.Params("id"))
@@ -117,15 +140,16 @@ func (s *Server) progress(c *fiber.Ctx) error {
 // note takes a remark of an agent about the execution it works on (wire.md 3.12).
 func (s *Server) note(c *fiber.Ctx) error {
 	var r struct {
-		Message string   `json:"message"`
-		Tags    []string `json:"tags"`
+		ExecutionID string   `json:"execution_id"`
+		Message     string   `json:"message"`
+		Tags        []string `json:"tags"`
 	}
 	if err := bind(c, &r, false); err != nil {
 		return err
 	}
-	id := c.Get("X-Execution-ID", c.Query("execution_id"))
+	id := c.Get("X-Execution-ID", c.Query("execution_id", r.ExecutionID))
 	if id == "" || opaque("X-Execution-ID", id) != nil {
-		return badRequest("invalid_parameter", "name the execution in the header X-Execution-ID")
+		return badRequest("invalid_parameter", "name the execution: in the header X-Execution-ID, as execution_id of the query or of the body")
 	}
 	if r.Message == "" || len(r.Message) > maxMessage {
 		return badRequest("invalid_parameter", "message must have between 1 and %d bytes", maxMessage)
@@ -143,7 +167,8 @@ func (s *Server) note(c *fiber.Ctx) error {
 	}
 	o := newObject(256)
 	o.truth("success", true)
-	o.value("note", map[string]any{"message": clip(r.Message), "tags": tags, "timestamp": formatMs(e.At)})
+	o.text("execution_id", id)
+	o.value("note", noteJSON{clip(r.Message), tags, formatMs(e.At)})
 	o.text("message", "Note added successfully")
 	return sendJSON(c, fiber.StatusOK, o.end())
 }

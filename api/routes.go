@@ -61,7 +61,7 @@ func (s *Server) Machine() []Route {
 		{"POST", "/nodes/:id/lifecycle/status", access.Agent, s.setLifecycle},
 		{"POST", "/nodes/:id/shutdown", access.Agent, s.shutdownNode},
 		{"GET", "/discovery/capabilities", access.Read, s.capabilities},
-	}, s.agentApprovalRoutes(), s.workflowRoutes(), s.keyAPI())
+	}, s.saidRoutes(), s.agentApprovalRoutes(), s.workflowRoutes(), s.keyAPI())
 }
 
 // Human are the routes of the pages only.

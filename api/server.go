@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/agentlog"
 	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/desk"
@@ -37,6 +38,7 @@ type Options struct {
 	Approvals  *approval.Service
 	Workflows  *workflow.Service
 	Desk       *desk.Desk
+	Logs       *agentlog.Service
 	Hub        *event.Hub
 	Access     *access.Service
 	Audit      *audit.Reader
@@ -148,6 +150,9 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 		name(c)
 	}
 	f := asFailure(err)
+	if f.code == "payload_too_large" && f.maxBytes == 0 {
+		f.maxBytes = s.BodyLimit
+	}
 	if f.status >= 500 && f.code == "internal_error" {
 		if f.executionID == "" && strings.Contains(c.Path(), "/executions/") {
 			f.executionID = c.Params("id")

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -37,12 +38,12 @@ func (s *Server) workflowPages() []Route {
 
 // Tools are the routes below /api/ui that published SDKs and tools know (wire.md 3.16).
 func (s *Server) Tools() []Route {
-	return []Route{
+	return slices.Concat([]Route{
 		{"GET", "/v1/workflows/:run/dag", access.Read, s.showDAG},
 		{"POST", "/v1/workflows/:run/cancel-tree", access.Execute, s.cancelTree},
 		{"GET", "/v2/workflow-runs", access.Read, s.listWorkflowRuns},
 		{"GET", "/v2/workflow-runs/:run", access.Read, s.showWorkflowRun},
-	}
+	}, s.saidTools())
 }
 
 // graph is a run as it was read for one answer.

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/agentfield/agentfield/api"
+	"github.com/agentfield/agentfield/app/agentlog"
 	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/config"
@@ -45,6 +46,7 @@ type App struct {
 	executions *execution.Service
 	approvals  *approval.Service
 	desk       *desk.Desk
+	logs       *agentlog.Service
 	notify     *notify.Service
 	webhooks   *webhook.Service
 	server     *api.Server
@@ -140,6 +142,7 @@ func (a *App) build(ctx context.Context) error {
 		Announce: a.notify.Announce,
 	})
 	a.desk = desk.New(a.db, a.log)
+	a.logs = agentlog.New(agentlog.Options{DB: a.db, Events: events, Log: a.log})
 	return a.face(ctx)
 }
 
@@ -168,6 +171,7 @@ func (a *App) face(ctx context.Context) error {
 		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Views: &view.Service{DB: a.db}, Workflows: &workflow.Service{DB: a.db}, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
 		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout, ExportLimit: c.ExportLimit,
 		Desk:        a.desk,
+		Logs:        a.logs,
 		CORSOrigins: c.CORSOrigins, ApprovalSecret: c.ApprovalWebhookSecret,
 	})
 	return nil
@@ -192,7 +196,7 @@ func (a *App) metrics() *prometheus.Registry {
 
 func (a *App) loops() []*lease.Loop {
 	loops := append([]*lease.Loop{a.replica.Loop()}, a.executions.Loops()...)
-	loops = append(append(append(loops, a.approvals.Loops()...), a.notify.Loops()...), a.desk.Loops()...)
+	loops = append(append(append(loops, a.approvals.Loops()...), a.notify.Loops()...), append(a.desk.Loops(), a.logs.Loops()...)...)
 	return append(append(loops, a.webhooks.Loops()...), a.nodes.Loops()...)
 }
 
@@ -226,6 +230,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.executions.Start()
 	a.approvals.Start()
 	a.desk.Start()
+	a.logs.Start()
 	go func() { a.failed <- a.server.Serve(listener) }()
 	a.log.Info("listening on "+a.URL(), "version", Version())
 	return nil
@@ -250,6 +255,7 @@ func (a *App) Stop(ctx context.Context) error {
 	a.notify.Stop(ctx)
 	a.approvals.Stop()
 	a.desk.Stop()
+	a.logs.Stop()
 	a.executions.Stop()
 	a.nodes.Stop()
 	a.tail.Stop()

@@ -23,6 +23,7 @@ const (
 	KindNotice        = "execution.notice"         // what came of telling the agent something
 	KindNode          = "node.changed"             // a node registered, stopped, failed or recovered
 	KindDelivery      = "webhook.attempted"        // a webhook was tried
+	KindLogged        = "execution.logged"         // the agent has logged something; a hint and no part of the history
 )
 
 // OfStatus is the kind of the event that a move to a status leaves behind.

@@ -41,7 +41,7 @@ func (s *Service) Get(ctx context.Context, id string) (Finished, error) {
 // GetMany reads up to 1,000 executions with their results in one query. Ids that do not exist are missing in the answer.
 func (s *Service) GetMany(ctx context.Context, ids []string) (map[string]Finished, error) {
 	rows, err := s.queryIDs(ctx, `SELECT `+qualified(executionColumns, "e")+`, p.encoding, p.body FROM executions e
-		LEFT JOIN execution_payloads p ON p.execution_id = e.id AND p.kind = CASE WHEN e.status = 'failed' THEN 2 ELSE 1 END WHERE e.id IN (%s)`, ids)
+		LEFT JOIN execution_payloads p ON p.execution_id = e.id AND p.kind = CASE e.status WHEN 'failed' THEN 2 WHEN 'succeeded' THEN 1 ELSE 3 END WHERE e.id IN (%s)`, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read executions: %w", err)
 	}
@@ -65,7 +65,7 @@ type extraRows struct {
 
 func (r extraRows) Scan(dest ...any) error { return r.Rows.Scan(append(dest, r.extra...)...) }
 
-// scanFinished reads a row with its body: the result, or what a failed one said besides its error.
+// scanFinished reads a row with its body: the result, what a failed one said besides its error, or what there is of a result so far.
 func (s *Service) scanFinished(rows database.Rows) (Finished, error) {
 	var encoding *int16
 	var stored []byte
@@ -81,10 +81,13 @@ func (s *Service) scanFinished(rows database.Rows) (Finished, error) {
 	if err != nil {
 		return f, fmt.Errorf("read the outcome of %s: %w", e.ID, err)
 	}
-	if e.Status == models.Failed {
+	switch e.Status { //nolint:exhaustive // the others have no outcome of their own
+	case models.Failed:
 		f.Details = body
-	} else {
+	case models.Succeeded:
 		f.Result = body
+	default:
+		f.Partial = body
 	}
 	return f, nil
 }
@@ -161,7 +164,7 @@ func (s *Service) inputs(ctx context.Context, of []*models.Execution) (map[strin
 // History lists the events of an execution after the event with the given id, oldest first, at most limit.
 func (s *Service) History(ctx context.Context, id string, after int64, limit int) ([]models.Event, error) {
 	rows, err := s.DB.Query(ctx, `SELECT id, execution_id, run_id, node_id, kind, attempt, at, data FROM events
-		WHERE execution_id = $1 AND id > $2 ORDER BY id LIMIT $3`, id, after, limit)
+		WHERE execution_id = $1 AND id > $2 AND kind <> 'execution.logged' ORDER BY id LIMIT $3`, id, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read the history of an execution: %w", err)
 	}

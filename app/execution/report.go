@@ -20,6 +20,7 @@ type Report struct {
 	Details  []byte // JSON
 	Progress *float64
 	Message  string // of the progress
+	Partial  []byte // JSON: the result so far
 }
 
 // ErrTerminalConflict says that the execution has ended otherwise than the report claims. Nothing was changed; the report is kept.
@@ -41,8 +42,8 @@ func (s *Service) Report(ctx context.Context, id string, r Report) (Finished, er
 	if attempt > 0 && attempt < row.Attempt && !row.Status.Terminal() {
 		return Finished{}, ErrStaleAttempt
 	}
-	if r.Progress != nil || r.Message != "" {
-		if _, err := s.setProgress(ctx, id, r.Progress, r.Message, nil); err != nil {
+	if r.Progress != nil || r.Message != "" || r.Partial != nil {
+		if _, err := s.setProgress(ctx, id, r.Progress, r.Message, r.Partial); err != nil {
 			return Finished{}, err
 		}
 	}
@@ -162,89 +163,6 @@ func (s *Service) lateReport(ctx context.Context, row *models.Execution, r Repor
 		return Finished{Row: row}, ErrTerminalConflict
 	}
 	return s.Get(ctx, row.ID)
-}
-
-// Progress stores how far an execution is: a fraction from 0 to 1, a sentence, and a partial result if there is one. The last one counts.
-func (s *Service) Progress(ctx context.Context, id, token string, fraction *float64, message string, partial []byte) (*models.Execution, error) {
-	if _, err := s.attemptOf(id, token); err != nil {
-		return nil, err
-	}
-	ours, err := s.setProgress(ctx, id, fraction, clean(message), partial)
-	if err != nil {
-		return nil, err
-	}
-	row, err := s.Row(ctx, id)
-	if err == nil && !ours {
-		return nil, &StateError{ID: id, Status: row.Status, Wanted: "further along"}
-	}
-	return row, err
-}
-
-func (s *Service) setProgress(ctx context.Context, id string, fraction *float64, message string, partial []byte) (bool, error) {
-	stored := s.newBody(partial)
-	ours := false
-	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
-		ours = false
-		e := &models.Event{ExecutionID: &id, Kind: event.KindProgress, At: s.DB.NowMs()}
-		var run string
-		err := tx.QueryRow(ctx, setProgress, []any{fraction, optional(message), id}, &run, &e.NodeID, &e.Attempt)
-		if errors.Is(err, database.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		ours, e.RunID = true, &run
-		data := map[string]any{}
-		if fraction != nil {
-			data["progress"] = *fraction
-		}
-		if message != "" {
-			data["message"] = message
-		}
-		e.Data = asJSON(data)
-		if stored != nil {
-			if err := storePayloads(ctx, tx, []storedPayload{{id, models.PayloadPartial, stored}}); err != nil {
-				return err
-			}
-		}
-		return s.Events.Append(ctx, tx, e)
-	})
-	if err != nil {
-		return false, fmt.Errorf("store the progress of %s: %w", id, err)
-	}
-	return ours, nil
-}
-
-// maxNotes bounds what one execution may note; beyond it Note answers ErrTooManyNotes.
-const maxNotes = 5000
-
-// ErrTooManyNotes says that the execution has as many notes as are kept.
-var ErrTooManyNotes = fmt.Errorf("an execution keeps at most %d notes and progress reports", maxNotes)
-
-// Note appends a remark of the agent to the execution's history.
-func (s *Service) Note(ctx context.Context, id, token, message string, tags []string) (*models.Event, error) {
-	if _, err := s.attemptOf(id, token); err != nil {
-		return nil, err
-	}
-	row, err := s.Row(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	var n int
-	err = s.DB.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM events WHERE execution_id = $1 LIMIT $2) n", []any{id, maxNotes}, &n)
-	if err != nil {
-		return nil, fmt.Errorf("count the notes of %s: %w", id, err)
-	}
-	if n >= maxNotes {
-		return nil, ErrTooManyNotes
-	}
-	data := map[string]any{"message": message}
-	if len(tags) > 0 {
-		data["tags"] = tags
-	}
-	e := s.eventOf(row, event.KindNote, data)
-	return e, s.append(ctx, e)
 }
 
 func (s *Service) appendEvent(ctx context.Context, row *models.Execution, kind string, data map[string]any) error {

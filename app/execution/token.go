@@ -31,3 +31,18 @@ func (s *Service) attemptOf(executionID, token string) (int, error) {
 	}
 	return attempt, nil
 }
+
+// Vouched reports whether a token may speak for one of these executions: of what an agent does by itself, and of what nobody has heard of
+// yet, the agent has no token but that of the execution above.
+func (s *Service) Vouched(token string, ids ...string) error {
+	err := error(ErrBadToken)
+	if len(ids) == 0 || token == "" {
+		_, err = s.attemptOf("", token)
+	}
+	for _, id := range ids {
+		if _, err = s.attemptOf(id, token); err == nil {
+			return nil
+		}
+	}
+	return err
+}

@@ -118,6 +118,7 @@ type Finished struct {
 	Row      *models.Execution
 	Result   []byte // JSON; nil when there is none
 	Details  []byte // JSON of error_details; nil when there is none
+	Partial  []byte // JSON: what the agent has shown of its result, when there is no result; nil: nothing
 	Replayed bool
 }
 

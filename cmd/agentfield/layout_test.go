@@ -43,6 +43,7 @@ func rules() []rule {
 		{from: "app/lease", within: []string{"models", "app/database", "app/event"}, not: web},
 		{from: "app/view", within: []string{"models", "app/database"}, not: web},
 		{from: "app/filter", within: []string{"models"}, not: slices.Concat(web, store, []string{"net/http"})},
+		concept("agentlog"),
 		concept("desk"),
 		concept("execution", "app/filter"),
 		concept("node"),
