@@ -225,7 +225,7 @@ func (s *Server) freshExecutions(c *fiber.Ctx) error {
 	if err != nil {
 		at = s.Now().UnixMilli()
 	}
-	return page(c, fiber.StatusOK, executions.FreshPill(executions.Fresh{Filter: asWritten(c, f), Count: n, More: more, At: at}))
+	return page(c, fiber.StatusOK, components.FreshPill(components.Fresh{Href: asWritten(c, f).Href(), Count: n, More: more, At: at}))
 }
 
 const shownEvents = 500
@@ -301,7 +301,7 @@ func (s *Server) resolve(c *fiber.Ctx) error {
 	case found.ExecutionID != "":
 		return c.Redirect("/executions/"+url.PathEscape(found.ExecutionID), fiber.StatusFound)
 	case found.RunID != "":
-		return c.Redirect("/executions?run="+url.QueryEscape(found.RunID), fiber.StatusFound)
+		return c.Redirect("/runs/"+url.PathEscape(found.RunID), fiber.StatusFound)
 	case found.NodeID != "":
 		return c.Redirect("/executions?node="+url.QueryEscape(found.NodeID), fiber.StatusFound)
 	case found.SessionID != "":

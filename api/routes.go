@@ -33,7 +33,7 @@ func (s *Server) Shared() []Route {
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.aboutRoutes(), s.searchRoutes(), s.approvalRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
+	}, s.aboutRoutes(), s.searchRoutes(), s.runRoutes(), s.approvalRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.
@@ -76,7 +76,7 @@ func (s *Server) Human() []Route {
 		{"POST", "/theme", access.Public, s.setTheme},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}, s.aboutPages(), s.savedRoutes(), s.workflowPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
+	}, s.aboutPages(), s.savedRoutes(), s.workflowPages(), s.runPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
 }
 
 // Open are the routes for machines that watch the server.

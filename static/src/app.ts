@@ -11,10 +11,11 @@ import { toast } from "./toast";
 
 document.documentElement.dataset.js = "";
 
-// What is being typed stays, and so does what the visitor has opened: the server's HTML knows nothing of either.
+// What is being typed stays, and so does what the visitor has opened or a script has moved: the server's HTML knows nothing of it.
 Idiomorph.defaults.ignoreActiveValue = true;
 Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name: string, node: Element) =>
-  !(name === "open" && /^(DETAILS|DIALOG)$/.test(node.tagName));
+  !((name === "open" && /^(DETAILS|DIALOG)$/.test(node.tagName)) || node.getAttribute("data-keep") === name);
+Idiomorph.defaults.callbacks.beforeNodeMorphed = (node: Node) => (node as HTMLElement).dataset?.keep !== "all";
 
 document.addEventListener("htmx:afterSwap", () => tick());
 document.addEventListener("htmx:sendError", () => toast("The server cannot be reached. What you see may be old."));

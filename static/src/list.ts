@@ -1,5 +1,6 @@
-// The list of executions, live: rows on the page change in place, new ones are only counted. Nothing moves under the pointer.
-import { ask, elements, morph, refreshWith } from "./live";
+// A list, live: rows on the page change in place, new ones are only counted. Nothing moves under the pointer. The list says by
+// data-path where they are to be had.
+import { ask, type Change, elements, morph, refreshWith } from "./live";
 import { tick } from "./time";
 
 const rowsOf = (list: Element) => [...list.querySelectorAll<HTMLElement>("tr[id^=row-]")];
@@ -11,7 +12,7 @@ export function idOf(row: Element): string {
 
 async function refreshRows(list: HTMLElement, ids: string[]): Promise<void> {
   if (ids.length === 0) return;
-  const html = await ask(`/executions/rows?ids=${ids.map(encodeURIComponent).join(",")}`);
+  const html = await ask(`${list.dataset.path}/rows?ids=${ids.map(encodeURIComponent).join(",")}`);
   for (const next of elements(html)) {
     const row = document.getElementById(next.id);
     if (row && list.contains(row) && !selecting(row)) {
@@ -32,7 +33,7 @@ async function countNew(list: HTMLElement): Promise<void> {
   const query = new URLSearchParams(location.search);
   query.set("after", list.dataset.first);
   query.set("at", list.dataset.at ?? "");
-  const next = elements(await ask(`/executions/fresh?${query}`, "fresh"))[0];
+  const next = elements(await ask(`${list.dataset.path}/fresh?${query}`, "fresh"))[0];
   if (next) morph(pill, next);
   tick();
 }
@@ -40,7 +41,8 @@ async function countNew(list: HTMLElement): Promise<void> {
 export function startList(): void {
   refreshWith("list", async (list, changes) => {
     const shown = new Set(rowsOf(list).map((row) => idOf(row)));
-    const changed = new Set(changes ? changes.map((change) => change.id) : shown);
+    const named = (change: Change) => (list.dataset.path === "/runs" ? change.run : change.id) ?? "";
+    const changed = new Set(changes ? changes.map(named) : shown);
     await refreshRows(
       list,
       [...changed].filter((id) => shown.has(id)),

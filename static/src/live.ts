@@ -14,6 +14,7 @@ export interface Change {
   id: string;
   /** of a delivery: its execution */
   execution?: string;
+  run?: string;
   status?: string;
 }
 
@@ -96,7 +97,7 @@ const ownFragment: Refresher = async (region) => {
 
 function concerns(region: HTMLElement, change: Change): boolean {
   const { live, liveId } = region.dataset;
-  return (live ?? "").split(" ").includes(change.topic) && (!liveId || liveId === change.id || liveId === change.execution);
+  return (live ?? "").split(" ").includes(change.topic) && (!liveId || [change.id, change.execution, change.run].includes(liveId));
 }
 
 async function refresh(region: HTMLElement, what: Change[] | null): Promise<void> {

@@ -139,27 +139,16 @@ func (f Filter) asking(q string) Filter {
 	return f
 }
 
-// chip is an active filter with the list without it.
-type chip struct{ key, text, to string }
-
-// name is what the link that takes it away is called.
-func (c chip) name() string {
-	if c.key == "" {
-		return c.text
-	}
-	return c.key
-}
-
 // chips are the active filters; of what is typed, each term has its own.
-func (f Filter) chips() []chip {
-	var all []chip
+func (f Filter) chips() []components.Chip {
+	var all []components.Chip
 	for _, t := range f.terms() {
 		if t.key != "q" {
-			all = append(all, chip{t.key, t.words(f), f.without(t.key).Href()})
+			all = append(all, components.Chip{Key: t.key, Words: t.words(f), Href: f.without(t.key).Href()})
 		}
 	}
 	for _, t := range f.Search.Terms {
-		all = append(all, chip{"", t.Text, f.asking(t.Rest).Href()})
+		all = append(all, components.Chip{Words: t.Text, Href: f.asking(t.Rest).Href()})
 	}
 	return all
 }

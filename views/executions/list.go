@@ -24,14 +24,6 @@ type ListPage struct {
 	Target  string // a function that is registered, for the command of an empty server; may be empty
 }
 
-// Fresh says how many executions are newer than a page that is on screen.
-type Fresh struct {
-	Filter Filter
-	Count  int  // newer than the page's first row, under its filter
-	More   bool // there are more than were counted
-	At     int64
-}
-
 // first is the newest row of the first page: what came after it is new. Later pages have none.
 func (p ListPage) first() string {
 	if len(p.Rows) == 0 {
@@ -48,6 +40,29 @@ func (p ListPage) count(t tab) int {
 		return p.Waiting
 	}
 	return 0
+}
+
+func (p ListPage) tabs() []components.Tab {
+	all := tabs()
+	out := make([]components.Tab, len(all))
+	for i, t := range all {
+		out[i] = components.Tab{Label: t.label, Href: p.Filter.with(t.statuses).Href(), Current: p.Filter.is(t) && p.Views.Current == nil, Count: p.count(t)}
+	}
+	return out
+}
+
+func (p ListPage) pager() components.Pager {
+	foot := components.Pager{Rows: len(p.Rows), Curl: p.Filter.curl(p.Frame.BaseURL), Now: p.now()}
+	if p.Cursor != "" {
+		foot.First = p.Filter.Href()
+	}
+	if p.Prev != "" {
+		foot.Prev = p.Filter.at(p.Prev)
+	}
+	if p.Next != "" {
+		foot.Next = p.Filter.at(p.Next)
+	}
+	return foot
 }
 
 // teach is a command that makes a first execution on this server.

@@ -4,6 +4,7 @@ package layout
 
 import (
 	"net/url"
+	"path"
 	"slices"
 	"time"
 
@@ -22,6 +23,7 @@ type Page struct {
 	Version string           // of the program
 	Seq     int64            // newest event this page knows of, where the stream goes on; 0: unknown, then the page asks again once it is live
 	Badges  map[string]Badge // numbers beside entries of the navigation, by their keys; the one of Active also stands before the title
+	Assets  []string         // scripts and style sheets of this page alone, by their names in static
 	Live    bool             // the page has regions that follow the stream
 	Now     time.Time        // by the server's clock
 	Person  string           // who is signed in, as people call them; empty: nobody is, or nobody has to be
@@ -63,6 +65,11 @@ func (p Page) chosen() string {
 	return System
 }
 
+// own are those of the page's assets with an ending.
+func (p Page) own(ending string) []string {
+	return slices.DeleteFunc(slices.Clone(p.Assets), func(name string) bool { return path.Ext(name) != ending })
+}
+
 // host is the server's name as people know it.
 func (p Page) host() string {
 	if u, err := url.Parse(p.BaseURL); err == nil && u.Host != "" {
@@ -82,6 +89,7 @@ func navigation() []entry {
 	return []entry{
 		{key: "overview", label: "Overview", href: "/", icon: "overview"},
 		{key: "executions", label: "Executions", href: "/executions", icon: "executions"},
+		{key: "runs", label: "Runs", href: "/runs", icon: "runs"},
 		{key: "approvals", label: "Approvals", href: "/approvals", icon: "approvals"},
 		{key: "audit", label: "Audit", href: "/audit", icon: "note", admin: true},
 		{key: "settings", label: "Settings", href: "/settings", icon: "system"},
