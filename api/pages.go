@@ -131,7 +131,18 @@ func (s *Server) overviewPage(c *fiber.Ctx, sum execution.Summary) error {
 	if err != nil {
 		return err
 	}
-	p.Failures, p.Recent = failed.Rows, recent.Rows
+	p.Failures, p.Recent, p.Since = failed.Rows, recent.Rows, since
+	if len(failed.Rows) > 0 {
+		groups, _, err := s.Executions.FailureGroups(ctx, since, shownGroups)
+		if err != nil {
+			return err
+		}
+		for _, g := range groups {
+			p.Groups = append(p.Groups, overview.Group{
+				ID: g.Group, NodeID: g.NodeID, Function: g.Function, Count: g.Count, First: g.First, Last: g.Last, Message: g.Message,
+			})
+		}
+	}
 	if p.Start, err = s.start(ctx, len(recent.Rows) > 0); err != nil {
 		return err
 	}

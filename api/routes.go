@@ -40,6 +40,7 @@ func (s *Server) Shared() []Route {
 func (s *Server) Machine() []Route {
 	return slices.Concat([]Route{
 		{"GET", "/overview", access.Read, s.overview},
+		{"GET", "/failure-groups", access.Read, s.failureGroups},
 		{"POST", "/execute/async/:target", access.Execute, s.executeAsync},
 		{"POST", "/execute/:target", access.Execute, s.execute},
 		{"POST", "/executions/batch-status", access.Read, s.batchStatus},

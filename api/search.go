@@ -85,6 +85,43 @@ func beginning(words []string, prefix string) []string {
 	return found
 }
 
+const shownGroups = 6
+
+// failureGroups tells which errors there were, how often and where.
+func (s *Server) failureGroups(c *fiber.Ctx) error {
+	since, err := instantParam("since", c.Query("since", "24h"), s.Now())
+	if err != nil {
+		return err
+	}
+	limit, err := limitParam(c.Query("limit", "50"))
+	if err != nil {
+		return err
+	}
+	groups, cut, err := s.Executions.FailureGroups(c.UserContext(), since, limit)
+	if err != nil {
+		return err
+	}
+	type group struct {
+		Group   string `json:"group"`
+		Target  string `json:"target"`
+		Count   int    `json:"count"`
+		First   string `json:"first_seen_at"`
+		Last    string `json:"last_seen_at"`
+		Message string `json:"error"`
+		Code    string `json:"code,omitempty"`
+		Query   string `json:"q"`
+	}
+	list := make([]group, len(groups))
+	for i, g := range groups {
+		target := g.NodeID + "." + g.Function
+		list[i] = group{g.Group, target, g.Count, formatMs(g.First), formatMs(g.Last), g.Message, g.Code, search.GroupQuery(g.Group, target)}
+	}
+	o := newObject(256 * (len(list) + 1))
+	o.value("groups", list)
+	o.truth("truncated", cut)
+	return sendJSON(c, fiber.StatusOK, o.end())
+}
+
 // savedRoutes are what people do about their views.
 func (s *Server) savedRoutes() []Route {
 	return []Route{

@@ -53,6 +53,8 @@ var rows = []any{
 	models.ExecutionLog{},
 	models.ExecutionLogBook{},
 	models.LastSeen{},
+	models.BulkJob{},
+	models.BulkItem{},
 }
 
 // Every struct of the package models with a primary key is in rows: nobody may forget to add one.

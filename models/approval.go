@@ -29,8 +29,8 @@ type Approval struct {
 	NodeID      string `gorm:"not null"`
 	Function    string `gorm:"not null"`
 	SessionID   *string
-	ActorID     *string // as the caller claimed
-	StartedBy   *string // the principal that started the execution, or the first above it that is known
+	ActorID     *string        // as the caller claimed
+	StartedBy   *string        // the principal that started the execution, or the first above it that is known
 	Round       int            `gorm:"not null"` // 1 is the first of the execution
 	Status      ApprovalStatus `gorm:"not null"`
 	Version     int            `gorm:"not null"` // counts up with every change; a decision names the one it was made on

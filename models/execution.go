@@ -43,11 +43,12 @@ type Execution struct {
 	ErrorCode     *string
 	ErrorCategory *string
 	ErrorMessage  *string
-	ErrorStatus   *int // the HTTP status the agent answered with, when it refused
+	ErrorGroup    *string // the same for errors that differ only in numbers, ids and quoted words
+	ErrorStatus   *int    // the HTTP status the agent answered with, when it refused
 	Progress      *float64
 	ProgressNote  *string
-	InputBytes    int64 `gorm:"not null"`
-	ResultBytes   int64 `gorm:"not null"`
+	InputBytes    int64   `gorm:"not null"`
+	ResultBytes   int64   `gorm:"not null"`
 	RerunOf       *string // the execution that this one repeats
 	Local         bool    `gorm:"not null"` // an agent ran it by itself and told of it: nothing is ever dispatched for it
 }

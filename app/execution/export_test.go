@@ -114,3 +114,9 @@ func (s *Service) Waiters() int { return len(s.waiters.ids()) }
 
 // Open counts the calls this replica has open.
 func (s *Service) Open() int { return s.inFlight.count() }
+
+// Fingerprint is the group of an error.
+func Fingerprint(code, message string) string { return fingerprint(code, message) }
+
+// Normalised is the text that groups errors.
+func Normalised(message string) string { return normalised(message) }

@@ -133,6 +133,8 @@ func failing(t filter.Term, of func(filter.Value) filter.Condition) filter.Condi
 
 func failedWith(v filter.Value) filter.Condition {
 	switch {
+	case strings.HasPrefix(v.Text, "#fp_"):
+		return filter.Condition{SQL: "error_group = ?", Args: []any{v.Text[1:]}}
 	case v.Text == "":
 		return filter.Condition{SQL: "error_message IS NOT NULL"}
 	case v.Prefix:

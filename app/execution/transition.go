@@ -70,7 +70,7 @@ func (s *Service) newBody(raw []byte) *body {
 const executionColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	status_reason, available_at, attempt, failures, max_attempts, redeliveries, lease_owner, instance_id, retry_policy, timeout_ms, deadline_at,
 	has_webhook, context, trace, created_at, started_at, finished_at, error_code, error_category, error_message, error_status, progress,
-	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds, started_by, held_by, rerun_of, local`
+	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds, started_by, held_by, rerun_of, local, error_group`
 
 func scanExecution(rows database.Rows) (*models.Execution, error) {
 	e := &models.Execution{}
@@ -78,7 +78,7 @@ func scanExecution(rows database.Rows) (*models.Execution, error) {
 		&e.Status, &e.StatusReason, &e.AvailableAt, &e.Attempt, &e.Failures, &e.MaxAttempts, &e.Redeliveries, &e.LeaseOwner, &e.InstanceID, &e.RetryPolicy,
 		&e.TimeoutMs, &e.DeadlineAt, &e.HasWebhook, &e.Context, &e.Trace, &e.CreatedAt, &e.StartedAt, &e.FinishedAt, &e.ErrorCode, &e.ErrorCategory,
 		&e.ErrorMessage, &e.ErrorStatus, &e.Progress, &e.ProgressNote, &e.InputBytes, &e.ResultBytes,
-		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds, &e.StartedBy, &e.HeldBy, &e.RerunOf, &e.Local)
+		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds, &e.StartedBy, &e.HeldBy, &e.RerunOf, &e.Local, &e.ErrorGroup)
 	return e, err
 }
 
@@ -90,7 +90,7 @@ const updateOne = updateGuarded + ` RETURNING ` + executionColumns
 const updateGuarded = `UPDATE executions SET status = $3, status_reason = $4, error_code = $5, error_category = $6, error_message = $7,
 	error_status = $8, available_at = $9, finished_at = $10, attempt = attempt - $11, failures = failures + $12,
 	redeliveries = redeliveries + $13, instance_id = coalesce($14, instance_id), lease_owner = CASE WHEN $3 = 'running' THEN held_by END,
-	held_by = CASE WHEN $3 = 'waiting' THEN lease_owner END, result_bytes = result_bytes + $15
+	held_by = CASE WHEN $3 = 'waiting' THEN lease_owner END, result_bytes = result_bytes + $15, error_group = $18
 	WHERE id = $1 AND instr($2, ',' || status || ',') > 0 AND ($16 = 0 OR attempt = $16) AND ($17 = '' OR lease_owner = $17)`
 
 // updateMany is updateOne for a whole batch of PostgreSQL.
@@ -98,10 +98,10 @@ var updateMany = `UPDATE executions e SET status = v.status, status_reason = v.r
 	error_message = v.message, error_status = v.http, available_at = v.available, finished_at = v.finished, attempt = e.attempt - v.give_back,
 	failures = e.failures + v.failures, redeliveries = e.redeliveries + v.redeliveries, instance_id = coalesce(v.instance, e.instance_id),
 	lease_owner = CASE WHEN v.status = 'running' THEN e.held_by END, held_by = CASE WHEN v.status = 'waiting' THEN e.lease_owner END,
-	result_bytes = e.result_bytes + v.bytes
+	result_bytes = e.result_bytes + v.bytes, error_group = v.error_group
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::bigint[], $10::bigint[],
-		$11::int[], $12::int[], $13::int[], $14::text[], $15::bigint[], $16::int[], $17::text[])
-		AS v(id, was, status, reason, code, category, message, http, available, finished, give_back, failures, redeliveries, instance, bytes, attempt, owner)
+		$11::int[], $12::int[], $13::int[], $14::text[], $15::bigint[], $16::int[], $17::text[], $18::text[])
+		AS v(id, was, status, reason, code, category, message, http, available, finished, give_back, failures, redeliveries, instance, bytes, attempt, owner, error_group)
 	WHERE e.id = v.id AND strpos(v.was, ',' || e.status || ',') > 0 AND (v.attempt = 0 OR e.attempt = v.attempt)
 		AND (v.owner = '' OR e.lease_owner = v.owner)
 	RETURNING ` + qualified(executionColumns, "e")
@@ -166,10 +166,11 @@ func (m *move) args(now int64) ([]any, error) {
 	if m.to.Terminal() {
 		finished = &now
 	}
-	var code, category, message *string
+	var code, category, message, group *string
 	var status *int
 	if m.failure != nil && m.to.Terminal() {
 		code, category, message = optional(m.failure.code), optional(m.failure.category), optional(m.failure.message)
+		group = optional(fingerprint(m.failure.code, m.failure.message))
 		if m.failure.status > 0 {
 			status = &m.failure.status
 		}
@@ -180,7 +181,7 @@ func (m *move) args(now int64) ([]any, error) {
 	}
 	return []any{
 		m.id, joined(m.from), string(m.to), optional(m.reason), code, category, message, status, now + m.after.Milliseconds(), finished,
-		m.giveBack, m.failures, m.redeliveries, m.instance, size, m.attempt, m.owner,
+		m.giveBack, m.failures, m.redeliveries, m.instance, size, m.attempt, m.owner, group,
 	}, nil
 }
 
@@ -246,11 +247,12 @@ func (m *move) applied(now int64) *models.Execution {
 	if m.result != nil {
 		row.ResultBytes += int64(len(m.result.raw))
 	}
-	row.FinishedAt, row.ErrorCode, row.ErrorCategory, row.ErrorMessage, row.ErrorStatus = nil, nil, nil, nil, nil
+	row.FinishedAt, row.ErrorCode, row.ErrorCategory, row.ErrorMessage, row.ErrorStatus, row.ErrorGroup = nil, nil, nil, nil, nil, nil
 	if m.to.Terminal() {
 		row.FinishedAt = &now
 		if f := m.failure; f != nil {
 			row.ErrorCode, row.ErrorCategory, row.ErrorMessage = optional(f.code), optional(f.category), optional(f.message)
+			row.ErrorGroup = optional(fingerprint(f.code, f.message))
 			if f.status > 0 {
 				row.ErrorStatus = &f.status
 			}
@@ -263,7 +265,7 @@ func moveBatch(ctx context.Context, tx *database.Tx, moves []*move, now int64) e
 	n := len(moves)
 	text := func() []*string { return make([]*string, n) }
 	ids, was, status, owners := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	reasons, codes, categories, messages, instances := text(), text(), text(), text(), text()
+	reasons, codes, categories, messages, instances, groups := text(), text(), text(), text(), text(), text()
 	https, giveBack, failures, redeliveries, attempts := make([]*int, n), make([]int, n), make([]int, n), make([]int, n), make([]int, n)
 	available, finished, sizes := make([]int64, n), make([]*int64, n), make([]int64, n)
 	byID := make(map[string]*move, n)
@@ -277,10 +279,10 @@ func moveBatch(ctx context.Context, tx *database.Tx, moves []*move, now int64) e
 		reasons[i], codes[i], categories[i], messages[i] = a[3].(*string), a[4].(*string), a[5].(*string), a[6].(*string)
 		https[i], available[i], finished[i] = a[7].(*int), a[8].(int64), a[9].(*int64)
 		giveBack[i], failures[i], redeliveries[i] = m.giveBack, m.failures, m.redeliveries
-		instances[i], sizes[i], attempts[i], owners[i] = m.instance, a[14].(int64), m.attempt, m.owner
+		instances[i], sizes[i], attempts[i], owners[i], groups[i] = m.instance, a[14].(int64), m.attempt, m.owner, a[17].(*string)
 	}
 	rows, err := tx.Query(ctx, updateMany, ids, was, status, reasons, codes, categories, messages, https, available, finished,
-		giveBack, failures, redeliveries, instances, sizes, attempts, owners)
+		giveBack, failures, redeliveries, instances, sizes, attempts, owners, groups)
 	if err != nil {
 		return err
 	}

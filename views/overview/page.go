@@ -10,16 +10,37 @@ import (
 	"github.com/agentfield/agentfield/views/components"
 	"github.com/agentfield/agentfield/views/executions"
 	"github.com/agentfield/agentfield/views/layout"
+	"github.com/agentfield/agentfield/views/search"
 )
 
 // Page is the overview.
 type Page struct {
 	Frame    layout.Page
 	Counts   Counts
+	Groups   []Group             // of failures, the largest first; a handful
 	Failures []*models.Execution // failed and timed out, newest first; a handful
 	Recent   []*models.Execution // newest first; a handful
 	Start    Start
+	Since    int64 // ms: what the counts and groups of failures begin with
 }
+
+// Group is failures that differ only in details.
+type Group struct {
+	ID, NodeID, Function string
+	Count                int
+	First, Last          int64 // ms
+	Message              string
+}
+
+// list is the list of the failures in a group.
+func (g Group) list() string {
+	return executions.Filter{Search: search.Typed{Text: g.query()}}.Href()
+}
+
+func (g Group) query() string { return search.GroupQuery(g.ID, g.NodeID+"."+g.Function) }
+
+// fresh reports whether the group was never seen before the time that the page looks at.
+func (p Page) fresh(g Group) bool { return p.Since > 0 && g.First >= p.Since }
 
 // Counts are the state of the whole at a glance.
 type Counts struct {

@@ -4,6 +4,7 @@ package search
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/agentfield/agentfield/views/components"
 )
@@ -107,4 +108,12 @@ func (v Views) name() string {
 		return v.Current.Name
 	}
 	return ""
+}
+
+// GroupQuery is the filter that finds a group of failures.
+func GroupQuery(group, target string) string {
+	if strings.ContainsAny(target, " \",*") {
+		target = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(target) + `"`
+	}
+	return "error:#" + group + " target:" + target
 }
