@@ -16,7 +16,7 @@ func (r registry) Lookup(ctx context.Context, nodeID, name string) (execution.Fu
 	if err != nil {
 		return execution.Function{}, err
 	}
-	return execution.Function{NodeID: f.NodeID, Name: f.Name, Kind: f.Kind, Concurrency: f.Concurrency, Validate: f.Validate, Address: f}, nil
+	return execution.Function{NodeID: f.NodeID, Name: f.Name, Kind: f.Kind, Concurrency: f.Concurrency, Idempotent: f.Idempotent, Validate: f.Validate, Address: f}, nil
 }
 
 func (r registry) Claim(f execution.Function, tried map[string]bool, anyHealth bool) (execution.Instance, error) {
@@ -24,7 +24,10 @@ func (r registry) Claim(f execution.Function, tried map[string]bool, anyHealth b
 	if anyHealth {
 		claim = r.nodes.ClaimAny
 	}
-	c, err := claim(f.NodeID, tried)
+	c, err := claim(f.NodeID, f.Name, tried)
+	if errors.Is(err, node.ErrCircuitOpen) {
+		return execution.Instance{}, execution.ErrCircuitOpen
+	}
 	if errors.Is(err, node.ErrNoInstance) || errors.Is(err, node.ErrUnknownNode) {
 		return execution.Instance{}, execution.ErrNoInstance
 	}
@@ -39,6 +42,7 @@ func (r registry) Claim(f execution.Function, tried map[string]bool, anyHealth b
 
 var outcomes = map[execution.Reach]node.Outcome{
 	execution.ReachedOK: node.OK, execution.ReachedRefused: node.AgentError, execution.ReachedFailed: node.Failed, execution.NotReached: node.Unreachable,
+	execution.HungUp: node.HungUp,
 }
 
 func (r registry) Usable(nodeID string) bool { return r.nodes.Usable(nodeID) }

@@ -15,10 +15,18 @@ import (
 	"syscall"
 	"unicode/utf8"
 
+	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/models"
 )
 
-const codeNoInstance = "agent_unreachable"
+const (
+	codeNoInstance  = "agent_unreachable"
+	codeCircuitOpen = "circuit_open"
+)
+
+// maxInstances is how many instances one attempt of an idempotent function may go to. Retries that spread over all of a sick node would
+// multiply its load.
+const maxInstances = 3
 
 // result is what came of a call. A failure is an outcome like any other; givenUp says that the call was ended from our side.
 type result struct {
@@ -28,12 +36,14 @@ type result struct {
 	details  []byte
 	instance string
 	givenUp  error
+	// repeatable: the instance went away, and the function may see the execution twice.
+	repeatable bool
 }
 
 func failed(f *failure) result { return result{failure: f} }
 
 // call sends the input to an instance of the node and reads the answer. An instance that cannot be reached is passed over for the
-// next one, since it has not seen the request.
+// next one, since it has not seen the request; so is one that fails an idempotent function.
 func (s *Service) call(ctx context.Context, c *claimed) result {
 	input, err := s.inputOf(ctx, c)
 	if err != nil {
@@ -43,23 +53,63 @@ func (s *Service) call(ctx context.Context, c *claimed) result {
 	if err != nil {
 		return failed(&failure{code: "target_not_found", category: "internal_error", message: err.Error()})
 	}
-	tried := map[string]bool{}
-	var last error
+	tried, asked := map[string]bool{}, 0
+	var last error     // why an instance was not reached
+	var before *result // of an instance that had the request and failed it
 	for {
 		instance, err := s.Nodes.Claim(f, tried, c.Mode == "sync")
+		if err != nil && before != nil {
+			return *before
+		}
 		if err != nil {
-			return failed(unreachable(c.NodeID, last))
+			return failed(noInstance(c.NodeID, err, last))
 		}
 		tried[instance.ID] = true
 		s.inFlight.at(c.ID, instance.ID)
-		out, reach, err := s.post(ctx, c, instance, input)
+		out, reach, err := s.ask(ctx, c, f, instance, input)
 		instance.Release(reach)
-		if reach != NotReached || ctx.Err() != nil {
-			out.instance = instance.ID
+		if reach == NotReached && ctx.Err() == nil {
+			last = err
+			continue
+		}
+		asked++
+		out.instance = instance.ID
+		out.repeatable = f.Idempotent && out.failure != nil && out.failure.class == onUnreachable
+		if reach != ReachedFailed || !f.Idempotent || asked == maxInstances || ctx.Err() != nil {
 			return out
 		}
-		last = err
+		before = &out
+		s.noteRerouted(ctx, c, out)
 	}
+}
+
+// ask posts the input. A function that may go to another instance does not wait for one of them until the execution's limit.
+func (s *Service) ask(ctx context.Context, c *claimed, f Function, instance Instance, input []byte) (result, Reach, error) {
+	if !f.Idempotent || c.DeadlineAt == nil {
+		return s.post(ctx, c, instance, input)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, msDuration(*c.DeadlineAt-s.DB.NowMs())/2, errSlow)
+	defer cancel()
+	return s.post(ctx, c, instance, input)
+}
+
+// noteRerouted keeps in the history that an instance failed, and that the next one is asked if there is one.
+func (s *Service) noteRerouted(ctx context.Context, c *claimed, out result) {
+	err := s.appendEvent(ctx, c.Execution, event.KindRerouted, map[string]any{"instance_id": out.instance, "code": out.failure.code, "error": cut(out.failure.message, 1024)})
+	if err != nil {
+		s.Log.Warn("cannot note that an instance failed", "execution_id", c.ID, "error", err)
+	}
+}
+
+// noInstance is the failure of a call that nobody could be given.
+func noInstance(node string, why, last error) *failure {
+	if errors.Is(why, ErrCircuitOpen) {
+		return &failure{
+			code: codeCircuitOpen, category: "agent_unreachable", class: onUnreachable,
+			message: "every instance of " + node + " fails its calls and rests: try again in ten seconds",
+		}
+	}
+	return unreachable(node, last)
 }
 
 func unreachable(node string, last error) *failure {
@@ -132,18 +182,32 @@ func (s *Service) post(ctx context.Context, c *claimed, instance Instance, input
 		return failed(badResponse("the agent's answer is larger than %d bytes", s.ResultLimit)), ReachedFailed, nil
 	}
 	out := read(response, answer)
+	if out.failure != nil && out.failure.class == onBadResponse {
+		return out, ReachedFailed, nil
+	}
 	return out, reachOf(response.StatusCode), nil
 }
 
 func noAnswer(ctx context.Context, err error) (result, Reach, error) {
 	if cause := context.Cause(ctx); cause != nil {
-		return ended(cause), ReachedRefused, err // we hung up: says nothing about the instance
+		return brokenOff(cause, err)
 	}
 	if beforeSending(err) {
 		return result{}, NotReached, err
 	}
 	return failed(&failure{code: "agent_disconnected", category: "bad_response", message: "no answer from the agent: " + plain(err), class: onUnreachable}),
 		ReachedFailed, err
+}
+
+// brokenOff is a call that we ended. That is the instance's doing when it was too slow.
+func brokenOff(cause, err error) (result, Reach, error) {
+	switch {
+	case errors.Is(cause, errSlow):
+		return failed(&failure{code: "agent_timeout", category: "agent_timeout", message: "the instance did not answer in time", class: onUnreachable}), ReachedFailed, err
+	case errors.Is(cause, errTimedOut):
+		return ended(cause), ReachedFailed, err
+	}
+	return ended(cause), HungUp, err
 }
 
 // beforeSending: a failed dial has not shown the request to anybody, so another instance may have it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 var (
 	errEnded       = errors.New("the execution has ended in another way")
 	errInterrupted = errors.New("this replica is shutting down")
+	// errTimedOut is the end by the execution's own limit: the instance has not answered in time.
+	errTimedOut = fmt.Errorf("its limit has passed: %w", errEnded)
+	// errSlow ends the call of an idempotent function while there is time left to try another instance.
+	errSlow = errors.New("the instance took half of the time that was left")
 )
 
 // claimed is an execution that this replica works on in one attempt.
@@ -126,6 +131,11 @@ func (s *Service) settlement(c *claimed, out result) *move {
 		m.to, m.result = models.Succeeded, s.newBody(out.body)
 	case out.failure.code == codeNoInstance && c.Mode == "async":
 		m.to, m.giveBack, m.reason, m.after = models.Queued, 1, "no healthy instance of "+c.NodeID, time.Second
+	case out.failure.code == codeCircuitOpen && c.Mode == "async":
+		m.to, m.giveBack, m.reason, m.after = models.Queued, 1, out.failure.message, restingFor()
+	case out.repeatable && c.Redeliveries < s.MaxRedeliveries:
+		m.to, m.redeliveries, m.kind, m.after = models.Queued, 1, event.KindRedelivered, s.RedeliveryBackoff.Delay(c.Redeliveries+1)
+		m.reason = "the instance went away during the call"
 	case policy.retries(out.failure.class, c.Failures+1):
 		delay := policy.delay(c.Failures + 1)
 		m.to, m.failures, m.after, m.failure, m.kind = models.Queued, 1, delay, out.failure, event.KindAttemptFailed
@@ -136,6 +146,10 @@ func (s *Service) settlement(c *claimed, out result) *move {
 	}
 	return m
 }
+
+// restingFor is how long a call waits for breakers to close: not all at the same moment, and seldom enough that a long queue behind an
+// open breaker costs next to nothing.
+func restingFor() time.Duration { return 5*time.Second + rand.N(5*time.Second) } //nolint:gosec // jitter
 
 // interrupted puts a call back that only our own end has interrupted: with the same id and a higher attempt the agent can join the two.
 func (s *Service) interrupted(m *move, c *claimed, policy RetryPolicy) {
@@ -239,7 +253,7 @@ func (f *inFlight) instance(id string) *string {
 	return nil
 }
 
-func (f *inFlight) stop(id string, _ int, cause error) {
+func (f *inFlight) stop(id string, cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if open := f.calls[id]; open != nil {

@@ -24,6 +24,7 @@ import (
 var (
 	ErrNotFound       = errors.New("execution not found")
 	ErrNoInstance     = errors.New("no instance of the node can be reached")
+	ErrCircuitOpen    = fmt.Errorf("every instance of the node fails its calls and rests: %w", ErrNoInstance)
 	ErrIdempotencyKey = errors.New("this Idempotency-Key was used with another request: use a new key for a new request")
 	ErrDraining       = errors.New("this server is shutting down: send the request again")
 	ErrStaleAttempt   = errors.New("this report belongs to an earlier attempt of the execution; a later one has taken over")
@@ -62,6 +63,7 @@ type Function struct {
 	Name        string
 	Kind        string // reasoner or skill
 	Concurrency int    // executions of the node at once; 0: no cap
+	Idempotent  bool   // may see the same execution twice: what an instance fails goes to the next one
 	Validate    func(input []byte) error
 	Address     any // the registry's own view of the function, handed back to Claim
 }
@@ -83,6 +85,7 @@ const (
 	ReachedRefused              // it answered 4xx: the caller's fault, says nothing about the instance
 	ReachedFailed               // it answered 5xx or nonsense, or took too long
 	NotReached                  // no connection
+	HungUp                      // we broke the call off: says nothing about the instance
 )
 
 // Nodes finds functions and the instances that serve them.
@@ -255,7 +258,7 @@ func (s *Service) heard(events []*models.Event) {
 			s.inFlight.free(*e.ExecutionID)
 		}
 		if status.Terminal() {
-			s.inFlight.stop(*e.ExecutionID, e.Attempt, errEnded)
+			s.inFlight.stop(*e.ExecutionID, endOf(status))
 		}
 	}
 }

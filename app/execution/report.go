@@ -77,7 +77,7 @@ func (s *Service) Report(ctx context.Context, id string, r Report) (Finished, er
 		return Finished{}, &StateError{ID: id, Status: row.Status, Wanted: string(r.Status)}
 	}
 	if m.to.Terminal() {
-		s.inFlight.stop(id, row.Attempt, errEnded)
+		s.inFlight.stop(id, errEnded)
 	}
 	return s.Get(ctx, id)
 }

@@ -315,6 +315,21 @@ func TestALostInstanceTakesWithItWhatItHadAccepted(t *testing.T) {
 	})
 }
 
+func TestWhatALostInstanceHadOfAnIdempotentFunctionIsGivenToAnother(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		r, id := accepted(t, db)
+		r.nodes.idempotent = true
+		if err := r.InstanceLost(t.Context(), "an instance", "agent_restart_orphaned: gone"); err != nil {
+			t.Fatal(err)
+		}
+		row := r.row(t, id)
+		wantStatus(t, row, models.Queued)
+		if row.Failures != 0 || row.Redeliveries != 1 || row.ErrorCode != nil {
+			t.Errorf("failures %d, redeliveries %d, error %v", row.Failures, row.Redeliveries, row.ErrorCode)
+		}
+	})
+}
+
 func TestOrphansAreFoundAfterAGrace(t *testing.T) {
 	eachWithClock(t, func(t *testing.T, db *database.DB, c *clock) {
 		r, id := accepted(t, db)

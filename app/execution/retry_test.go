@@ -248,6 +248,112 @@ func TestADeadInstanceIsPassedOver(t *testing.T) {
 	})
 }
 
+// What an instance fails goes to the next one when the function may see it twice, in the same attempt; a caller's mistake does not.
+func TestAnIdempotentFunctionIsPassedOnByAnInstanceThatFails(t *testing.T) {
+	broken := func(w http.ResponseWriter, _ *http.Request) {
+		if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			_ = c.Close()
+		}
+	}
+	wrong := func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, `{"error":"no such ticket"}`, http.StatusUnprocessableEntity)
+	}
+	for name, c := range map[string]struct {
+		first      http.HandlerFunc
+		idempotent bool
+		want       models.Status
+		rerouted   int
+	}{
+		"it answers 500":          {refusing("broken"), true, models.Succeeded, 1},
+		"it breaks off":           {broken, true, models.Succeeded, 1},
+		"it answers nonsense":     {answering("application/json", "{"), true, models.Succeeded, 1},
+		"the caller is wrong":     {wrong, true, models.Failed, 0},
+		"it may not be called so": {refusing("broken"), false, models.Failed, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dbtest.Each(t, func(t *testing.T, db *database.DB) {
+				r := newRig(t, db, nil)
+				r.nodes.idempotent = c.idempotent
+				r.nodes.set(serve(t, c.first), serve(t, echo))
+				f, err := r.Call(t.Context(), call(`{"a":1}`), false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantStatus(t, f.Row, c.want)
+				if f.Row.Attempt != 1 {
+					t.Errorf("attempt %d", f.Row.Attempt)
+				}
+				if n := count(t, db, "SELECT count(*) FROM events WHERE kind = 'execution.rerouted'"); n != c.rerouted {
+					t.Errorf("%d notes of it", n)
+				}
+			})
+		})
+	}
+}
+
+// An instance that hangs gets half of the time that is left, so that another one has the rest.
+func TestAnIdempotentFunctionDoesNotWaitForAnInstanceThatHangs(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		calls := make(chan *http.Request, 1)
+		r := newRig(t, db, nil)
+		r.nodes.idempotent = true
+		r.nodes.set(serve(t, holding(calls, nil)), serve(t, echo))
+		sub := call(`{"a":1}`)
+		sub.Timeout = 2 * time.Second
+		f, err := r.Call(t.Context(), sub, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantStatus(t, f.Row, models.Succeeded)
+		soon(t, calls)
+	})
+}
+
+// When the last instance goes away in the middle, the execution is not lost: it waits for one to come back.
+func TestAnIdempotentFunctionSurvivesTheEndOfItsOnlyInstance(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		var calls atomic.Int32
+		r := newRig(t, db, func(w http.ResponseWriter, q *http.Request) {
+			if calls.Add(1) > 1 {
+				echo(w, q)
+			} else if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				_ = c.Close()
+			}
+		})
+		r.nodes.idempotent = true
+		id := r.submit(t, call(`{"a":1}`))
+		row := r.finish(t, id).Row
+		wantStatus(t, row, models.Succeeded)
+		if row.Attempt != 2 || row.Failures != 0 || row.Redeliveries != 1 {
+			t.Errorf("attempt %d, failures %d, redeliveries %d", row.Attempt, row.Failures, row.Redeliveries)
+		}
+	})
+}
+
+// While breakers are open, work waits instead of failing; a sync caller is told at once.
+func TestWorkWaitsBehindOpenBreakers(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		r := newRig(t, db, echo)
+		r.nodes.resting.Store(true)
+		id := r.submit(t, call(`{}`))
+		eventually(t, "it is back in the queue", func() bool {
+			row := r.row(t, id)
+			return row.Status == models.Queued && row.AvailableAt > row.CreatedAt+4000
+		})
+		if row := r.row(t, id); row.Attempt != 0 || row.Failures != 0 {
+			t.Errorf("attempt %d, failures %d", row.Attempt, row.Failures)
+		}
+		f, err := r.Call(t.Context(), call(`{}`), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantStatus(t, f.Row, models.Failed)
+		if *f.Row.ErrorCode != "circuit_open" {
+			t.Errorf("%s: %s", *f.Row.ErrorCode, *f.Row.ErrorMessage)
+		}
+	})
+}
+
 func TestASyncCallToANodeWithoutInstanceFails(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		for _, urls := range [][]string{nil, {"http://127.0.0.1:1"}} {

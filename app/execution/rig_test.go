@@ -53,6 +53,9 @@ type nodes struct {
 	of     map[string][]string
 	cap    int
 	usable func(node string) bool
+	// idempotent functions may see an execution twice.
+	idempotent bool
+	resting    atomic.Bool // all breakers are open
 }
 
 func (n *nodes) set(urls ...string) {
@@ -69,7 +72,7 @@ func (n *nodes) Lookup(_ context.Context, node, function string) (execution.Func
 	if function == "missing" {
 		return execution.Function{}, errNoSuchFunction
 	}
-	return execution.Function{NodeID: node, Name: function, Kind: "reasoner", Concurrency: n.cap, Validate: func([]byte) error { return nil }}, nil
+	return execution.Function{NodeID: node, Name: function, Kind: "reasoner", Concurrency: n.cap, Idempotent: n.idempotent, Validate: func([]byte) error { return nil }}, nil
 }
 
 func (n *nodes) addresses(node string) []string {
@@ -82,6 +85,9 @@ func (n *nodes) addresses(node string) []string {
 func (n *nodes) Claim(f execution.Function, tried map[string]bool, _ bool) (execution.Instance, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.resting.Load() {
+		return execution.Instance{}, execution.ErrCircuitOpen
+	}
 	for _, url := range n.addresses(f.NodeID) {
 		if !tried[url] {
 			return execution.Instance{ID: url, URL: url + "/reasoners/" + f.Name, Release: func(execution.Reach) {}}, nil

@@ -163,7 +163,8 @@ func (s *Service) moveQueue(ctx context.Context, node string, from, to models.St
 	}
 }
 
-// InstanceLost ends, or puts back, what an instance had accepted (202) and cannot report any more (wire.md B38).
+// InstanceLost ends what an instance had accepted (202) and cannot report any more (wire.md B38), or puts it back: when the request asked
+// for another attempt, or when the function may see the same execution twice.
 func (s *Service) InstanceLost(ctx context.Context, instance, reason string) error {
 	rows, err := s.rows(ctx, `SELECT `+executionColumns+` FROM executions WHERE status = 'running' AND `+active+` AND lease_owner IS NULL
 		AND instance_id = $1 LIMIT $2`, instance, 10*sweepPage)
@@ -177,8 +178,13 @@ func (s *Service) InstanceLost(ctx context.Context, instance, reason string) err
 			message: "the instance that had accepted the call is gone: send the request again if it may be repeated",
 		}
 		policy := parsePolicy(e.RetryPolicy)
+		f, err := s.Nodes.Lookup(ctx, e.NodeID, e.Function)
 		m.to = models.Failed
-		if policy.retries(onUnreachable, e.Failures+1) {
+		switch {
+		case err == nil && f.Idempotent && e.Redeliveries < s.MaxRedeliveries:
+			m.to, m.kind, m.after = models.Queued, event.KindRedelivered, s.RedeliveryBackoff.Delay(e.Redeliveries+1)
+			m.failure, m.failures, m.redeliveries = nil, 0, 1
+		case policy.retries(onUnreachable, e.Failures+1):
 			m.to, m.kind, m.after = models.Queued, event.KindAttemptFailed, policy.delay(e.Failures+1)
 		}
 		return m

@@ -445,6 +445,14 @@ func (s *Service) transition(ctx context.Context, m *move) (bool, error) {
 	return m.row != nil, nil
 }
 
+// endOf is why a call is broken off when its execution has ended.
+func endOf(status models.Status) error {
+	if status == models.Timeout {
+		return errTimedOut
+	}
+	return errEnded
+}
+
 // moved runs after the commit of a move.
 func (s *Service) moved(row *models.Execution, result []byte) {
 	s.counters.count(row)
@@ -455,7 +463,7 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 		s.inFlight.free(row.ID)
 	}
 	if row.Status.Terminal() {
-		s.inFlight.stop(row.ID, row.Attempt, errEnded)
+		s.inFlight.stop(row.ID, endOf(row.Status))
 	}
 	if row.Status == models.Queued || s.capped.Load() { // there is work, or perhaps room for some that waits
 		s.worker.Wake()

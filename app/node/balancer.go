@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -84,6 +85,7 @@ const (
 	AgentError                 // answered with 4xx: the caller's mistake, and proof that the address answers
 	Failed                     // answered with 5xx, or not in time: a reason to look, not a verdict
 	Unreachable                // no connection, or it broke before an answer
+	HungUp                     // we hung up before it could answer
 )
 
 // Claimed is an instance that was chosen for one call.
@@ -91,6 +93,8 @@ type Claimed struct {
 	Instance *Instance
 	service  *Service
 	shelf    *shelf
+	function string
+	alone    bool // no other instance could have had the call
 	released atomic.Bool
 }
 
@@ -101,6 +105,7 @@ func (c *Claimed) Release(o Outcome) {
 	}
 	c.Instance.pulse.inFlight.Add(-1)
 	c.shelf.inFlight.Add(-1)
+	c.judge(o)
 	switch o {
 	case OK, AgentError:
 		c.service.answered(c.Instance)
@@ -108,38 +113,40 @@ func (c *Claimed) Release(o Outcome) {
 		c.service.doubt(c.Instance)
 	case Unreachable:
 		c.service.missed(c.Instance, "calls do not reach it")
+	case HungUp:
 	}
 }
 
 // Claim chooses the usable instance with the least in flight that was not tried yet, equals in turn. ErrNoInstance when there is none,
-// ErrUnknownNode when the node does not exist.
-func (s *Service) Claim(nodeID string, tried map[string]bool) (*Claimed, error) {
-	return s.claim(nodeID, tried, (*Instance).usable)
+// ErrCircuitOpen when breakers alone stand in the way, ErrUnknownNode when the node does not exist.
+func (s *Service) Claim(nodeID, function string, tried map[string]bool) (*Claimed, error) {
+	return s.claim(nodeID, function, tried, (*Instance).usable)
 }
 
-// ClaimAny is Claim, but when no instance is usable it takes one that is out of rotation: a sync call tries every known address.
-func (s *Service) ClaimAny(nodeID string, tried map[string]bool) (*Claimed, error) {
+// ClaimAny is Claim, but when no instance is usable it takes one that is out of rotation: a sync call tries every known address, unless
+// its breaker is open.
+func (s *Service) ClaimAny(nodeID, function string, tried map[string]bool) (*Claimed, error) {
 	for _, allowed := range []func(*Instance) bool{
 		(*Instance).usable,
 		func(i *Instance) bool { return i.row.Lifecycle != Offline },
 		func(*Instance) bool { return true },
 	} {
-		c, err := s.claim(nodeID, tried, allowed)
-		if !errors.Is(err, ErrNoInstance) {
+		c, err := s.claim(nodeID, function, tried, allowed)
+		if !errors.Is(err, ErrNoInstance) || errors.Is(err, ErrCircuitOpen) {
 			return c, err
 		}
 	}
 	return nil, fmt.Errorf("node %s: %w", nodeID, ErrNoInstance)
 }
 
-func (s *Service) claim(nodeID string, tried map[string]bool, allowed func(*Instance) bool) (*Claimed, error) {
+func (s *Service) claim(nodeID, function string, tried map[string]bool, allowed func(*Instance) bool) (*Claimed, error) {
 	sh, e, err := s.entryNow(nodeID)
 	if err != nil {
 		return nil, err
 	}
 	sh.turn.Lock()
 	defer sh.turn.Unlock()
-	chosen := -1
+	chosen, allowedOnes, now := -1, 0, s.db.NowMs()
 	var least int64
 	for n := range e.instances {
 		at := (sh.next + n) % len(e.instances)
@@ -147,18 +154,27 @@ func (s *Service) claim(nodeID string, tried map[string]bool, allowed func(*Inst
 		if tried[i.ID] || !allowed(i) {
 			continue
 		}
+		allowedOnes++
+		if !i.admits(function, now) {
+			continue
+		}
 		if load := i.pulse.inFlight.Load(); chosen < 0 || load < least {
 			chosen, least = at, load
 		}
 	}
 	if chosen < 0 {
-		return nil, fmt.Errorf("node %s: %w", nodeID, ErrNoInstance)
+		cause := ErrNoInstance
+		if allowedOnes > 0 {
+			cause = ErrCircuitOpen
+		}
+		return nil, fmt.Errorf("node %s: %w", nodeID, cause)
 	}
 	sh.next = chosen + 1
 	i := e.instances[chosen]
+	i.enter(function, now)
 	i.pulse.inFlight.Add(1)
 	sh.inFlight.Add(1)
-	return &Claimed{Instance: i, service: s, shelf: sh}, nil
+	return &Claimed{Instance: i, service: s, shelf: sh, function: function, alone: allowedOnes == 1 && len(tried) == 0}, nil
 }
 
 // Usable reports whether a call could be placed now. A node whose state cannot be read counts as usable: the claim will tell.
@@ -167,12 +183,7 @@ func (s *Service) Usable(nodeID string) bool {
 	if err != nil {
 		return !errors.Is(err, ErrUnknownNode)
 	}
-	for _, i := range e.instances {
-		if i.usable() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.instances, (*Instance).usable)
 }
 
 // Addresses lists the base URLs of one instance, or of all of a node when instanceID is nil; none for what is not registered.

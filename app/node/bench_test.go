@@ -33,7 +33,7 @@ func BenchmarkOneCall(b *testing.B) {
 			if err := f.Validate(input); err != nil {
 				b.Error(err)
 			}
-			c, err := s.Claim("hello", nil)
+			c, err := s.Claim("hello", "greet", nil)
 			if err != nil {
 				b.Error(err)
 				return

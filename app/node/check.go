@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -169,6 +170,9 @@ func (s *Service) checkFunction(field string, entry FunctionEntry) (models.Funct
 	tags := entry.Tags
 	if len(tags) == 0 {
 		tags = entry.ProposedTags
+	}
+	if entry.Idempotent && !slices.Contains(tags, tagIdempotent) {
+		tags = append(slices.Clone(tags), tagIdempotent)
 	}
 	return models.Function{
 		Name: name, Description: cleanText(entry.Description), InputSchema: input, OutputSchema: output, Tags: listText(tags),

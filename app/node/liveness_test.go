@@ -47,15 +47,15 @@ func TestTriedInstancesAreNotTriedAgain(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		tried := map[string]bool{r.add("http://a:1"): true}
 		b := r.add("http://b:1")
-		c, err := r.Claim("hello", tried)
+		c, err := r.Claim("hello", "greet", tried)
 		if err != nil || c.Instance.ID != b {
 			t.Fatalf("claimed %+v, %v", c, err)
 		}
 		tried[b] = true
-		if _, err := r.Claim("hello", tried); !errors.Is(err, ErrNoInstance) {
+		if _, err := r.Claim("hello", "greet", tried); !errors.Is(err, ErrNoInstance) {
 			t.Errorf("all are tried: %v", err)
 		}
-		if _, err := r.Claim("nobody", nil); !errors.Is(err, ErrUnknownNode) || r.Usable("nobody") {
+		if _, err := r.Claim("nobody", "greet", nil); !errors.Is(err, ErrUnknownNode) || r.Usable("nobody") {
 			t.Errorf("unknown node: %v", err)
 		}
 	})
@@ -66,19 +66,19 @@ func TestAnInstanceThatIsNotReachedLeavesTheRotation(t *testing.T) {
 		a, b := r.add("http://a:1"), r.add("http://b:1")
 		tried := map[string]bool{b: true}
 		for range 2 {
-			c, _ := r.Claim("hello", tried)
+			c, _ := r.Claim("hello", "greet", tried)
 			c.Release(Unreachable)
 		}
-		c, _ := r.Claim("hello", tried)
+		c, _ := r.Claim("hello", "greet", tried)
 		c.Release(OK) // the row of misses is broken
 		for range 3 {
-			c, err := r.Claim("hello", tried)
+			c, err := r.Claim("hello", "greet", tried)
 			if err != nil {
 				t.Fatalf("out of rotation too early: %v", err)
 			}
 			c.Release(Unreachable)
 		}
-		if _, err := r.Claim("hello", tried); !errors.Is(err, ErrNoInstance) {
+		if _, err := r.Claim("hello", "greet", tried); !errors.Is(err, ErrNoInstance) {
 			t.Errorf("out of rotation at once, before anything is written: %v", err)
 		}
 		r.settle()
@@ -91,7 +91,7 @@ func TestAnInstanceThatIsNotReachedLeavesTheRotation(t *testing.T) {
 		if got := r.changes(); !reflect.DeepEqual(got, []string{"registered", "registered", "unreachable"}) {
 			t.Errorf("one change is one event: %v", got)
 		}
-		last, err := r.ClaimAny("hello", tried)
+		last, err := r.ClaimAny("hello", "greet", tried)
 		if err != nil || last.Instance.ID != a {
 			t.Fatalf("a sync call tries every address: %+v %v", last, err)
 		}
@@ -107,7 +107,7 @@ func TestAnInstanceThatIsNotReachedLeavesTheRotation(t *testing.T) {
 func TestCallersMistakesAndFailuresCondemnNobody(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		r.add("http://a:1")
-		for range 20 {
+		for range breakAlone - 1 {
 			r.claim().Release(AgentError)
 			r.claim().Release(Failed)
 		}
@@ -420,7 +420,7 @@ func TestEverythingAtOnce(t *testing.T) {
 					if _, err := r.Lookup(t.Context(), "hello", "greet"); err != nil {
 						t.Errorf("lookup: %v", err)
 					}
-					c, err := r.ClaimAny("hello", nil)
+					c, err := r.ClaimAny("hello", "greet", nil)
 					if err != nil {
 						t.Errorf("claim: %v", err)
 						continue
@@ -459,7 +459,7 @@ func TestTheLoopsDoItByThemselves(t *testing.T) {
 		}
 		<-back
 		for range 3 {
-			c, err := s.Claim("hello", nil)
+			c, err := s.Claim("hello", "greet", nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -257,8 +257,7 @@ func rank(health, lifecycle string) int {
 }
 
 func functionOf(f models.Function, p functionProfile) FunctionJSON {
-	tags := []string{}
-	_ = json.Unmarshal([]byte(f.Tags), &tags) //nolint:errcheck // our own text
+	tags := tagsOf(f.Tags)
 	shown := FunctionJSON{
 		ID: f.Name, Description: f.Description, InputSchema: json.RawMessage("{}"), MemoryConfig: p.MemoryConfig, Tags: tags,
 		ProposedTags: p.ProposedTags, ApprovedTags: p.ApprovedTags, AcceptsWebhook: p.AcceptsWebhook,
@@ -270,6 +269,12 @@ func functionOf(f models.Function, p functionProfile) FunctionJSON {
 		shown.OutputSchema = json.RawMessage(*f.OutputSchema)
 	}
 	return shown
+}
+
+func tagsOf(text string) []string {
+	tags := []string{}
+	_ = json.Unmarshal([]byte(text), &tags) //nolint:errcheck // our own text
+	return tags
 }
 
 func orElse(raw json.RawMessage, fallback string) json.RawMessage {

@@ -43,6 +43,9 @@ type FunctionEntry struct {
 	ProposedTags   []string        `json:"proposed_tags"`
 	ApprovedTags   []string        `json:"approved_tags"`
 	AcceptsWebhook Word            `json:"accepts_webhook"`
+	// Idempotent says that the function may see the same execution twice: what an instance fails goes to the next one. The tag of that
+	// name says the same.
+	Idempotent bool `json:"idempotent"`
 }
 
 // CallbackDiscovery is how an agent that does not know its own address asks for help, and how it was decided.

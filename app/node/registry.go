@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,7 +128,7 @@ func (s *Service) fetch(ctx context.Context, nodeID string) (*entry, error) {
 }
 
 func (s *Service) fetchFunctions(ctx context.Context, nodeID string, e *entry) error {
-	rows, err := s.db.Query(ctx, `SELECT f.name, f.kind, f.input_schema, coalesce(q.max_concurrency, 0) FROM functions f
+	rows, err := s.db.Query(ctx, `SELECT f.name, f.kind, f.input_schema, f.tags, coalesce(q.max_concurrency, 0) FROM functions f
 		LEFT JOIN node_queues q ON q.node_id = f.node_id WHERE f.node_id = $1`, nodeID)
 	if err != nil {
 		return err
@@ -136,9 +137,11 @@ func (s *Service) fetchFunctions(ctx context.Context, nodeID string, e *entry) e
 	for rows.Next() {
 		f := &Function{NodeID: nodeID}
 		var text *string
-		if err := rows.Scan(&f.Name, &f.Kind, &text, &f.Concurrency); err != nil {
+		var tags string
+		if err := rows.Scan(&f.Name, &f.Kind, &text, &tags, &f.Concurrency); err != nil {
 			return err
 		}
+		f.Idempotent = slices.Contains(tagsOf(tags), tagIdempotent)
 		if text != nil {
 			f.schema = s.schemas.get(*text)
 		}

@@ -109,7 +109,7 @@ func (r *rig) instance(id string) InstanceJSON {
 
 func (r *rig) claim() *Claimed {
 	r.t.Helper()
-	c, err := r.Claim("hello", nil)
+	c, err := r.Claim("hello", "greet", nil)
 	if err != nil {
 		r.t.Fatalf("claim: %v", err)
 	}

@@ -41,8 +41,12 @@ type Function struct {
 	Name        string
 	Kind        string // reasoner or skill
 	Concurrency int    // executions that the node works on at once, over all its functions; 0: no cap
+	Idempotent  bool   // may see the same execution twice
 	schema      *schema
 }
+
+// tagIdempotent marks functions that may see the same execution twice.
+const tagIdempotent = "idempotent"
 
 // Path is where an instance serves the function.
 func (f *Function) Path() string { return "/" + f.Kind + "s/" + url.PathEscape(f.Name) }

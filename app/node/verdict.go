@@ -19,11 +19,12 @@ type pulse struct {
 	misses   int    // not reached, in a row
 	verdict  string // Active or Inactive, until it is written
 	reason   string
-	doubted  bool  // something went wrong that a probe should look at
-	vouched  bool  // back because of a heartbeat alone; calls and probes have not confirmed it
-	failures int   // bad probes in a row
-	nextAt   int64 // of the next probe, ms; 0: not planned
-	beatAt   int64 // of the last heartbeat that was written, ms
+	doubted  bool                // something went wrong that a probe should look at
+	vouched  bool                // back because of a heartbeat alone; calls and probes have not confirmed it
+	failures int                 // bad probes in a row
+	nextAt   int64               // of the next probe, ms; 0: not planned
+	beatAt   int64               // of the last heartbeat that was written, ms
+	breakers map[string]*breaker // by function
 }
 
 func (p *pulse) verdictNow() string {
@@ -37,6 +38,7 @@ func (p *pulse) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.misses, p.verdict, p.reason, p.doubted, p.vouched, p.failures, p.nextAt, p.beatAt = 0, "", "", false, false, 0, 0, 0
+	p.breakers = nil
 }
 
 // pulses finds them by instance id, and collects the verdicts that are not written yet.

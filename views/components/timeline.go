@@ -71,6 +71,8 @@ func momentOf(e models.Event) moment {
 		return moment{family: "st-bad", icon: "retrying", title: fmt.Sprintf("Attempt %d failed", e.Attempt), text: first(d.Error, d.Reason)}
 	case "redelivered":
 		return moment{family: "st-idle", icon: "retrying", title: "Back in the queue", text: first(d.Reason, d.Error)}
+	case "rerouted":
+		return moment{icon: "retrying", title: "Passed to another instance", text: first(d.Error, d.Reason), minor: true}
 	case "late_report":
 		return moment{icon: "info", title: "Late report: " + d.Status, text: first(d.Error, "It came after the end, is kept here and changed nothing."), minor: true}
 	case "notice":

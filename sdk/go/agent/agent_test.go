@@ -119,7 +119,7 @@ type receipt struct {
 func TestRegistrationTellsWhoAndWhatTheAgentIs(t *testing.T) {
 	plane := agenttest.New(t)
 	a := newAgent(t, plane, Config{NodeID: "shop", Version: "1.2.3", Tags: []string{"retail"}, MaxConcurrency: 3, APIKey: "key-1"})
-	Handle(a, "buy", func(_ context.Context, in order) (receipt, error) { return receipt{in.Item}, nil }, Description("Buys things."), Tags("money"))
+	Handle(a, "buy", func(_ context.Context, in order) (receipt, error) { return receipt{in.Item}, nil }, Description("Buys things."), Tags("money"), Idempotent())
 	a.Skill("count", func(context.Context, json.RawMessage) (any, error) { return 1, nil })
 	start(t, a)
 
@@ -140,7 +140,7 @@ func TestRegistrationTellsWhoAndWhatTheAgentIs(t *testing.T) {
 		t.Error("there is no instance_id")
 	}
 	reasoner, _ := json.Marshal(r.Body["reasoners"])
-	const want = `[{"description":"Buys things.","id":"buy","input_schema":{"properties":{` +
+	const want = `[{"description":"Buys things.","id":"buy","idempotent":true,"input_schema":{"properties":{` +
 		`"count":{"type":"integer"},"item":{"description":"What is wanted","type":"string"},` +
 		`"labels":{"items":{"type":"string"},"type":["array","null"]},"note":{"type":["string","null"]},"speed":{"enum":["slow","fast"],"type":"string"}},` +
 		`"required":["item","labels"],"type":"object"},` +

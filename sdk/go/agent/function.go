@@ -15,6 +15,7 @@ type Func func(ctx context.Context, input json.RawMessage) (any, error)
 type function struct {
 	name, kind, description string
 	tags                    []string
+	idempotent              bool
 	input, output           json.RawMessage // JSON Schema, or nil
 	call                    Func
 }
@@ -24,6 +25,10 @@ type Option func(*function)
 
 // Description says in a sentence what the function does.
 func Description(text string) Option { return func(f *function) { f.description = text } }
+
+// Idempotent says that the function may see the same execution twice without harm: what one instance of the agent fails or loses, the
+// control plane gives to the next one.
+func Idempotent() Option { return func(f *function) { f.idempotent = true } }
 
 // Tags mark the function for discovery.
 func Tags(tags ...string) Option { return func(f *function) { f.tags = tags } }

@@ -32,6 +32,7 @@ type registeredFunc struct {
 	InputSchema  json.RawMessage `json:"input_schema,omitempty"`
 	OutputSchema json.RawMessage `json:"output_schema,omitempty"`
 	Tags         []string        `json:"tags"`
+	Idempotent   bool            `json:"idempotent,omitempty"`
 }
 
 func (a *Agent) registration() registration {
@@ -44,7 +45,7 @@ func (a *Agent) registration() registration {
 	}
 	descriptions := map[string]string{}
 	for _, f := range a.order {
-		entry := registeredFunc{ID: f.name, Description: f.description, InputSchema: f.input, OutputSchema: f.output, Tags: notNil(f.tags)}
+		entry := registeredFunc{ID: f.name, Description: f.description, InputSchema: f.input, OutputSchema: f.output, Tags: notNil(f.tags), Idempotent: f.idempotent}
 		if f.kind == "skill" {
 			reg.Skills = append(reg.Skills, entry)
 		} else {
