@@ -104,7 +104,8 @@ func (p Policy) names(who Person) bool {
 		case found && kind == "user":
 			name = rest
 		}
-		return who.Role != "" && strings.EqualFold(name, who.Name) // a service may be named like anybody
+		// A service may be named like anybody; the owner of a machine without sign-in is called by their id.
+		return (who.Role != "" || who.ID == who.Name) && strings.EqualFold(name, who.Name)
 	})
 }
 
