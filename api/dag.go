@@ -8,34 +8,19 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
-// dag writes the graph of a run by appending: what is said of an execution is encoded once and copied to both of its places.
+// dag writes the graph of a run by appending: what is said of an execution is encoded once, in the timeline, and copied to the tree.
 type dag struct {
 	graph
-	notes  map[string]workflow.Notes
-	fields []byte // of all executions, one after the other
-	ends   []int  // where those of each end
-	light  bool
+	notes map[string]workflow.Notes
+	light bool
+	at    []place // of each execution in the timeline, without its closing bracket
 }
+
+type place struct{ from, to int }
 
 // nested is how deep the tree goes. Common parsers give up at a thousand levels of JSON, and forged headers make chains of any length;
 // what lies deeper is in the timeline and in the edges like everything else.
 const nested = 200
-
-func (d *dag) encode() {
-	d.fields, d.ends = make([]byte, 0, 480*len(d.Nodes)+1), make([]int, len(d.Nodes))
-	for i, n := range d.Nodes {
-		d.fields = d.appendFields(d.fields, n)
-		d.ends[i] = len(d.fields)
-	}
-}
-
-func (d *dag) of(n *workflow.Node) []byte {
-	from := 0
-	if n.Index > 0 {
-		from = d.ends[n.Index-1]
-	}
-	return d.fields[from:d.ends[n.Index]]
-}
 
 // appendFields writes an execution without its brackets and its children.
 func (d *dag) appendFields(b []byte, n *workflow.Node) []byte {
@@ -90,28 +75,28 @@ func appendNote(b []byte, note workflow.Note) []byte {
 }
 
 func (d *dag) whole() []byte {
-	d.encode()
-	o := newObject(2*len(d.fields) + 160*len(d.Nodes) + 1024)
+	o := newObject(1400*len(d.Nodes) + 1024)
 	d.head(o)
+	d.timeline(o)
 	o.key("dag")
 	if root := d.root(); root == nil {
 		o.b = append(o.b, "null"...)
 	} else {
 		o.b = d.appendTree(o.b, root, 0)
 	}
-	d.tail(o)
+	d.links(o)
 	return o.end()
 }
 
 func (d *dag) lightweight(deliveries []workflow.Delivery) []byte {
 	d.light = true
-	d.encode()
-	o := newObject(len(d.fields) + 160*len(d.Nodes) + 1024)
+	o := newObject(700*len(d.Nodes) + 1024)
 	d.head(o)
 	o.text("mode", "lightweight")
 	o.value("unique_agent_node_ids", d.agents())
 	d.webhooks(o, deliveries)
-	d.tail(o)
+	d.timeline(o)
+	d.links(o)
 	return o.end()
 }
 
@@ -164,7 +149,7 @@ func overall(counts map[models.Status]int) models.Status {
 
 // appendTree writes an execution with what it called.
 func (d *dag) appendTree(b []byte, n *workflow.Node, depth int) []byte {
-	b = append(b, d.of(n)...)
+	b = append(b, b[d.at[n.Index].from:d.at[n.Index].to]...)
 	if len(n.Children) > 0 && depth == nested {
 		return append(b, `,"children":[],"children_omitted":true}`...)
 	}
@@ -178,16 +163,23 @@ func (d *dag) appendTree(b []byte, n *workflow.Node, depth int) []byte {
 	return append(b, ']', '}')
 }
 
-func (d *dag) tail(o *object) {
+func (d *dag) timeline(o *object) {
 	o.key("timeline")
 	o.b = append(o.b, '[')
+	d.at = make([]place, len(d.Nodes))
 	for i, n := range d.Nodes {
 		if i > 0 {
 			o.b = append(o.b, ',')
 		}
-		o.b = append(append(o.b, d.of(n)...), '}')
+		d.at[i].from = len(o.b)
+		o.b = d.appendFields(o.b, n)
+		d.at[i].to = len(o.b)
+		o.b = append(o.b, '}')
 	}
 	o.b = append(o.b, ']')
+}
+
+func (d *dag) links(o *object) {
 	o.key("roots")
 	o.b = append(o.b, '[')
 	for i, n := range d.Tops() {

@@ -55,15 +55,8 @@ type graph struct {
 }
 
 func (s *Server) graph(c *fiber.Ctx) (graph, error) {
-	run, err := s.Workflows.Run(c.UserContext(), c.Params("run"))
-	if err != nil {
-		return graph{}, err
-	}
-	steps, truncated, err := s.Workflows.Steps(c.UserContext(), run.ID)
-	if err != nil {
-		return graph{}, err
-	}
-	return graph{workflow.Build(steps), run, steps, truncated}, nil
+	l, err := s.Workflows.Load(c.UserContext(), c.Params("run"))
+	return graph{l.Graph, l.Run, l.Steps, l.Truncated}, err
 }
 
 // showDAG answers with the graph that existing clients read (wire.md 7), whole or lightweight.

@@ -183,3 +183,44 @@ func TestStepsComeInTheOrderOfAcceptanceWithTheirSpells(t *testing.T) {
 		}
 	})
 }
+
+// An ended run is read once; as soon as it is called again its graph is read anew.
+func TestTheGraphOfAnEndedRunIsKeptUntilItGoesOn(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		s := &workflow.Service{DB: db}
+		id := aRun(t, db, 2, models.Succeeded)
+		change(t, db, insertStep, "exec_a", id, nil, "succeeded", 1, false, 10, 11, 5000, 0)
+		load := func() workflow.Loaded {
+			t.Helper()
+			l, err := s.Load(t.Context(), "wf_"+id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		first := load()
+		if again := load(); again.Graph != first.Graph || len(again.Steps) != 1 {
+			t.Error("the graph of an ended run was read again")
+		}
+		change(t, db, insertStep, "exec_b", id, nil, "running", 1, false, 12, 13, nil, 0)
+		change(t, db, "UPDATE runs SET total = 2, status = 'running', finished_at = NULL WHERE id = $1", id)
+		if l := load(); len(l.Steps) != 2 || l.Run.Status != models.Running || load().Graph == l.Graph {
+			t.Errorf("of a run that goes on, %d executions are known", len(l.Steps))
+		}
+		change(t, db, "UPDATE executions SET status = 'failed', finished_at = 5000 WHERE id = 'exec_b'")
+		change(t, db, "UPDATE runs SET status = 'failed', finished_at = 5000 WHERE id = $1", id)
+		if l := load(); l.Graph.Find("exec_b").Status != models.Failed || l.Run.Status != models.Failed {
+			t.Errorf("after its second end: %+v", l.Run)
+		}
+		for i := range 5 { // others push it out, and all are what they are
+			other := aRun(t, db, 10+i, models.Succeeded)
+			change(t, db, insertStep, "exec_"+other, other, nil, "succeeded", 1, false, 10, 11, 5000, 0)
+			if l, err := s.Load(t.Context(), other); err != nil || l.Graph.Nodes[0].ID != "exec_"+other {
+				t.Errorf("%s: %+v, %v", other, l.Run, err)
+			}
+		}
+		if l := load(); len(l.Steps) != 2 {
+			t.Errorf("%+v", l.Steps)
+		}
+	})
+}

@@ -22,7 +22,8 @@ const MaxSteps = 10_000
 
 // Service reads runs.
 type Service struct {
-	DB *database.DB
+	DB     *database.DB
+	recent recent
 }
 
 const (
@@ -66,11 +67,13 @@ func (s *Service) Steps(ctx context.Context, runID string) (steps []models.Step,
 			continue
 		}
 		var x models.Step
-		err := rows.Scan(&x.ID, &x.ParentID, &x.NodeID, &x.Function, &x.FunctionKind, &x.Status, &x.StatusReason, &x.Attempt, &x.Rounds, &x.HasWebhook,
+		var status string // a named type would be read by reflection
+		err := rows.Scan(&x.ID, &x.ParentID, &x.NodeID, &x.Function, &x.FunctionKind, &status, &x.StatusReason, &x.Attempt, &x.Rounds, &x.HasWebhook,
 			&x.CreatedAt, &x.StartedAt, &x.FinishedAt, &x.WaitingSince, &x.ErrorMessage, &x.Progress, &x.SessionID, &x.ActorID)
 		if err != nil {
 			return nil, false, fmt.Errorf("read an execution of the run %q: %w", runID, err)
 		}
+		x.Status = models.Status(status)
 		steps = append(steps, x)
 	}
 	return steps, truncated, rows.Err()
