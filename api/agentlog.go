@@ -29,6 +29,8 @@ func (s *Server) saidRoutes() []Route {
 		{"GET", "/executions/:id/logs", access.Read, s.readLogs},
 		{"GET", "/executions/:id/logs/stream", access.Read, s.streamLogs},
 		{"GET", "/executions/:id/notes", access.Read, s.listNotes},
+		{"POST", "/workflow/executions/events", access.Agent, s.workflowEvent},
+		{"POST", "/workflow/executions", access.Agent, s.workflowExecution},
 	}
 }
 

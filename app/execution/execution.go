@@ -172,6 +172,7 @@ func New(o Options) *Service {
 		{Name: "reap", Every: o.Replica.TTL() / 4, Do: s.reap, Log: o.Log},
 		s.deadlines,
 		{Name: "orphans", Every: 10 * time.Second, Do: s.sweepOrphans, Log: o.Log},
+		{Name: "local calls", Every: 10 * time.Second, Do: s.sweepLocal, Log: o.Log},
 		{Name: "pending", Every: time.Second, Do: s.sweepPending, Log: o.Log},
 		{Name: "waiters", Every: 500 * time.Millisecond, Do: s.checkWaiters, Log: o.Log},
 		{Name: "gauge", Every: 250 * time.Millisecond, Do: s.measure, Log: o.Log},

@@ -80,6 +80,9 @@ func (s *Service) SweepDeadlines(ctx context.Context) error { return settled(ctx
 // SweepOrphans settles what lost instances had accepted.
 func (s *Service) SweepOrphans(ctx context.Context) error { return settled(ctx, s.sweepOrphans) }
 
+// SweepLocal is one round of what ends calls inside agents.
+func (s *Service) SweepLocal(ctx context.Context) error { return settled(ctx, s.sweepLocal) }
+
 // SweepPending moves work between pending and queued.
 func (s *Service) SweepPending(ctx context.Context) error { return settled(ctx, s.sweepPending) }
 

@@ -255,7 +255,7 @@ func (s *Service) Place(ctx context.Context, e *models.Execution) (Place, error)
 	var p Place
 	err := s.DB.QueryRow(ctx, `SELECT
 		(SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'queued' AND node_id = $1 AND (available_at, id) < ($2, $3) LIMIT $4) a),
-		(SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'running' AND `+active+` AND node_id = $1 LIMIT $4) r),
+		(SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'running' AND `+active+` AND NOT local AND node_id = $1 LIMIT $4) r),
 		coalesce((SELECT max_concurrency FROM node_queues WHERE node_id = $1), 0)`, []any{e.NodeID, e.AvailableAt, e.ID, CountLimit}, &p.Ahead, &p.Running, &p.Cap)
 	if err != nil {
 		return p, fmt.Errorf("find the place of %s in its queue: %w", e.ID, err)

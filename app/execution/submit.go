@@ -353,19 +353,19 @@ func nameRun(ctx context.Context, tx *database.Tx, it *submission) error {
 
 const insertedColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	available_at, attempt, failures, max_attempts, redeliveries, lease_owner, retry_policy, timeout_ms, deadline_at, has_webhook, context, trace,
-	created_at, started_at, input_bytes, result_bytes, started_by, rerun_of`
+	created_at, started_at, input_bytes, result_bytes, started_by, rerun_of, local`
 
 const insertRow = `INSERT INTO executions (` + insertedColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15, 0, $16,
-	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25, $26) ON CONFLICT (id) DO NOTHING`
+	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25, $26, $27) ON CONFLICT (id) DO NOTHING`
 
 const insertBatch = `INSERT INTO executions (` + insertedColumns + `)
 	SELECT id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, 0, attempts, 0, owner, retry,
-		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter, rerun
+		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter, rerun, local
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
 		$12::text[], $13::bigint[], $14::int[], $15::int[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bool[], $21::text[], $22::text[],
-		$23::bigint[], $24::bigint[], $25::text[], $26::text[])
+		$23::bigint[], $24::bigint[], $25::text[], $26::text[], $27::bool[])
 	AS v(id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, attempts, owner, retry, timeout,
-		deadline, webhook, context, trace, started, bytes, starter, rerun)
+		deadline, webhook, context, trace, started, bytes, starter, rerun, local)
 	ON CONFLICT (id) DO NOTHING RETURNING id`
 
 func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error {
@@ -376,7 +376,7 @@ func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error
 		r := it.row
 		n, err := tx.Exec(ctx, insertRow, r.ID, r.RunID, r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller, r.NodeID, r.Function, r.FunctionKind,
 			r.Mode, string(r.Status), r.CreatedAt, r.Attempt, r.MaxAttempts, r.LeaseOwner, r.RetryPolicy, r.TimeoutMs, r.DeadlineAt, r.HasWebhook, r.Context,
-			r.Trace, r.StartedAt, r.InputBytes, r.StartedBy, r.RerunOf)
+			r.Trace, r.StartedAt, r.InputBytes, r.StartedBy, r.RerunOf, r.Local)
 		if err != nil {
 			return err
 		}
@@ -395,18 +395,18 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 	created, sizes := make([]int64, n), make([]int64, n)
 	attempt, attempts := make([]int, n), make([]int, n)
 	timeouts, deadlines, starts := make([]*int64, n), make([]*int64, n), make([]*int64, n)
-	webhooks := make([]bool, n)
+	webhooks, locals := make([]bool, n), make([]bool, n)
 	for i, it := range items {
 		r := it.row
 		ids[i], runs[i], nodes[i], functions[i], kinds[i], modes[i], statuses[i] = r.ID, r.RunID, r.NodeID, r.Function, r.FunctionKind, r.Mode, string(r.Status)
 		workflows[i], parents[i], sessions[i], actors[i], callers[i] = r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller
 		owners[i], retries[i], contexts[i], traces[i] = r.LeaseOwner, r.RetryPolicy, r.Context, r.Trace
-		starters[i], reruns[i] = r.StartedBy, r.RerunOf
+		starters[i], reruns[i], locals[i] = r.StartedBy, r.RerunOf, r.Local
 		created[i], sizes[i], attempt[i], attempts[i] = r.CreatedAt, r.InputBytes, r.Attempt, r.MaxAttempts
 		timeouts[i], deadlines[i], starts[i], webhooks[i] = r.TimeoutMs, r.DeadlineAt, r.StartedAt, r.HasWebhook
 	}
 	rows, err := tx.Query(ctx, insertBatch, ids, runs, workflows, parents, sessions, actors, callers, nodes, functions, kinds, modes, statuses, created,
-		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes, starters, reruns)
+		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes, starters, reruns, locals)
 	if err != nil {
 		return err
 	}
@@ -422,18 +422,28 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 
 // recordSubmissions writes what belongs to the new rows: their input, their webhook and their first event.
 func (s *Service) recordSubmissions(ctx context.Context, tx *database.Tx, items []*submission) error {
-	payloads := make([]storedPayload, len(items))
-	events := make([]*models.Event, len(items))
+	payloads := make([]storedPayload, 0, len(items))
+	events := make([]*models.Event, 0, len(items))
 	runs := tallies{}
-	for i, it := range items {
+	for _, it := range items {
 		r := it.row
+		if r.Local && !it.written {
+			continue // somebody else has told of it: the row is theirs
+		}
 		if it.written {
 			runs.born(r)
 		}
-		payloads[i] = storedPayload{r.ID, models.PayloadInput, it.input}
-		events[i] = &models.Event{
-			ExecutionID: &r.ID, RunID: &r.RunID, NodeID: r.NodeID, Kind: event.OfStatus(r.Status), Attempt: r.Attempt, At: r.CreatedAt,
+		if it.input != nil {
+			payloads = append(payloads, storedPayload{r.ID, models.PayloadInput, it.input})
 		}
+		if r.Local {
+			if err := joinChain(ctx, tx, r); err != nil {
+				return fmt.Errorf("count what waits below %s: %w", r.ID, err)
+			}
+		}
+		events = append(events, &models.Event{
+			ExecutionID: &r.ID, RunID: &r.RunID, NodeID: r.NodeID, Kind: event.OfStatus(r.Status), Attempt: r.Attempt, At: r.CreatedAt,
+		})
 		if w := it.webhook; w != nil {
 			_, err := tx.Exec(ctx, `INSERT INTO webhook_registrations (execution_id, url, secret, headers) VALUES ($1, $2, $3, $4)
 				ON CONFLICT (execution_id) DO NOTHING`, r.ID, w.URL, w.Secret, w.Headers)

@@ -54,7 +54,7 @@ func (s *Service) LockFor(ctx context.Context, tx *database.Tx, id, token string
 // nobody is known.
 func (s *Service) StartedBy(ctx context.Context, tx *database.Tx, id string) (*string, error) {
 	var who *string
-	err := tx.QueryRow(ctx, chainAbove(tx)+` SELECT started_by FROM executions WHERE id IN (SELECT id FROM chain) AND started_by IS NOT NULL
+	err := tx.QueryRow(ctx, chainAbove(tx.Postgres())+` SELECT started_by FROM executions WHERE id IN (SELECT id FROM chain) AND started_by IS NOT NULL
 		ORDER BY created_at DESC, id DESC LIMIT 1`, []any{id}, &who)
 	if err != nil && !errors.Is(err, database.ErrNoRows) {
 		return nil, fmt.Errorf("look who started %s: %w", id, err)

@@ -490,9 +490,9 @@ const (
 )
 
 // chainAbove are the execution $1 and those that called it. UNION ends where forged parents go round in a circle.
-func chainAbove(tx *database.Tx) string {
+func chainAbove(postgres bool) string {
 	first := "CAST($1 AS TEXT)"
-	if tx.Postgres() {
+	if postgres {
 		first += ` COLLATE "C"` // as the column: PostgreSQL wants both parts of a recursion to sort alike
 	}
 	return `WITH RECURSIVE chain(id) AS (SELECT ` + first + `
@@ -534,7 +534,7 @@ func (s *Service) restDeadlines(ctx context.Context, tx *database.Tx, moves []*m
 	}
 	for _, m := range moves {
 		statement := m.rests()
-		if _, err := tx.Exec(ctx, chainAbove(tx)+statement, m.id, now); err != nil {
+		if _, err := tx.Exec(ctx, chainAbove(tx.Postgres())+statement, m.id, now); err != nil {
 			return fmt.Errorf("rest the deadlines above %s: %w", m.id, err)
 		}
 		if statement == unhold && s.LeftWaiting != nil {
@@ -559,7 +559,7 @@ var (
 			SELECT (SELECT node_id FROM executions WHERE status = 'queued' ORDER BY node_id LIMIT 1)
 			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL),
 		w AS (SELECT r.n, coalesce(q.max_concurrency, 0) AS cap, coalesce(q.last_claim_at, 0) AS served, CASE WHEN q.max_concurrency > 0
-			THEN (SELECT count(*) FROM executions x WHERE x.node_id = r.n AND x.status = 'running' AND ` + activeOf("x") + `) ELSE 0 END AS running,
+			THEN (SELECT count(*) FROM executions x WHERE x.node_id = r.n AND x.status = 'running' AND ` + activeOf("x") + ` AND NOT x.local) ELSE 0 END AS running,
 			EXISTS (SELECT 1 FROM executions d WHERE d.node_id = r.n AND d.status = 'queued' AND d.available_at <= $1) AS due
 			FROM r LEFT JOIN node_queues q ON q.node_id = r.n WHERE r.n IS NOT NULL)
 		SELECT n, cap, running FROM w ORDER BY due AND (cap = 0 OR running < cap) DESC, served LIMIT 64`
@@ -576,13 +576,13 @@ var (
 			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL),
 		w AS MATERIALIZED (SELECT q.node_id, q.max_concurrency > 0 AS capped, EXISTS (SELECT 1 FROM executions d WHERE d.node_id = q.node_id
 			AND d.status = 'queued' AND d.available_at <= $2) AND (q.max_concurrency = 0 OR q.max_concurrency > (SELECT count(*) FROM executions x
-			WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + `)) AS ready FROM node_queues q JOIN r ON r.n = q.node_id),
+			WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + ` AND NOT x.local)) AS ready FROM node_queues q JOIN r ON r.n = q.node_id),
 		l AS MATERIALIZED (SELECT q.node_id FROM node_queues q WHERE q.node_id IN (SELECT node_id FROM w WHERE ready)
 			ORDER BY q.last_claim_at LIMIT 32 FOR UPDATE OF q SKIP LOCKED),
 		u AS (UPDATE node_queues q SET claim_token = $1 FROM l WHERE q.node_id = l.node_id RETURNING 1)
 		SELECT (SELECT count(*) FROM u), EXISTS (SELECT 1 FROM w WHERE capped)`
 	claimOfNodes = `WITH s AS MATERIALIZED (SELECT q.node_id, q.last_claim_at, least(greatest(8, $4::int / (SELECT count(*)::int FROM node_queues WHERE claim_token = $1)),
-			CASE WHEN q.max_concurrency > 0 THEN q.max_concurrency - (SELECT count(*) FROM executions x WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + `)::int
+			CASE WHEN q.max_concurrency > 0 THEN q.max_concurrency - (SELECT count(*) FROM executions x WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + ` AND NOT x.local)::int
 			ELSE $4::int END) AS free FROM node_queues q WHERE q.claim_token = $1),
 		c AS MATERIALIZED (SELECT x.id, s.node_id FROM s CROSS JOIN LATERAL (SELECT id, available_at FROM executions e WHERE e.node_id = s.node_id
 			AND e.status = 'queued' AND e.available_at <= $3 ORDER BY available_at, id LIMIT greatest(s.free, 0) FOR UPDATE SKIP LOCKED) x
@@ -710,6 +710,47 @@ func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now t
 }
 
 // What changes a row without moving its status.
+
+// A call inside an agent may become known before the one that made it. It gets its parent when the agent names it, as long as nothing
+// waits below: time with a person was counted for those that were known above.
+const (
+	setParent   = `UPDATE executions SET parent_id = $2 WHERE id = $1 AND local AND parent_id IS NULL AND holds = 0 AND ` + active + ` RETURNING run_id`
+	isNoRoot    = `UPDATE runs SET roots = roots - 1 WHERE id = $1`
+	waitsBelow  = `SELECT coalesce(sum(holds), 0) FROM executions WHERE parent_id = $1 AND ` + active
+	holdForMore = ` UPDATE executions SET holds = holds + $3,
+		deadline_left_ms = CASE WHEN holds = 0 THEN deadline_at - $2 ELSE deadline_left_ms END,
+		deadline_at = CASE WHEN holds = 0 THEN NULL ELSE deadline_at END
+		WHERE id IN (SELECT id FROM chain) AND finished_at IS NULL`
+)
+
+func (s *Service) adopt(ctx context.Context, id, parent string) error {
+	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
+		var run string
+		err := tx.QueryRow(ctx, setParent, []any{id, parent}, &run)
+		if errors.Is(err, database.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, isNoRoot, run)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("give %s its parent: %w", id, err)
+	}
+	return nil
+}
+
+// joinChain counts what already waits below a call that has just become known, for it and for all above it.
+func joinChain(ctx context.Context, tx *database.Tx, row *models.Execution) error {
+	var n int64
+	if err := tx.QueryRow(ctx, waitsBelow, []any{row.ID}, &n); err != nil || n == 0 {
+		return err
+	}
+	_, err := tx.Exec(ctx, chainAbove(tx.Postgres())+holdForMore, row.ID, row.CreatedAt, n)
+	return err
+}
 
 const (
 	releaseLease = `UPDATE executions SET lease_owner = NULL, instance_id = $1
