@@ -57,7 +57,10 @@ func TestPagesOfRunsSayTheSame(t *testing.T) {
 			}
 			return string(answer.Body)
 		}
-		page("/runs", "row-"+run, "9/9", "planner.</a>")
+		list := page("/runs", "row-"+run, "9/9", "planner.</a>")
+		if n := strings.Count(list, `id="tab-All"`); n != 1 {
+			t.Errorf("the list has its tabs %d times", n)
+		}
 		page("/runs/rows?ids="+run+",nothing", "row-"+run)
 		page("/runs/fresh?after="+run, `id="fresh"`)
 		page("/runs/"+run, "×8", "9 steps", "2 agents", `role="tree"`)

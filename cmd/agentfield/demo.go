@@ -154,16 +154,20 @@ func (d *demonstration) show(ctx context.Context, server string) error {
 	if err != nil {
 		return fmt.Errorf("run the first executions: %w", err)
 	}
-	_, err = fmt.Fprintf(d.out, toTry, base, d.receiver.URL(), d.receiver.Secret(), waiting)
+	_, err = fmt.Fprintf(d.out, toTry, base, d.receiver.URL(), d.receiver.Secret(), waiting, demo.Workflow)
 	return err
 }
 
-// toTry takes the address of the server, that of the receiver and its secret, and a request that waits for a decision. The commands are
+// toTry takes the address of the server, that of the receiver and its secret, a request that waits for a decision, and the name of a run. The commands are
 // those of the documentation.
 const toTry = `
 Look at it:
 
   %[1]s/
+
+See a dozen executions of seven agents as one run, with a failure, a retry and a person:
+
+  %[1]s/runs/%[5]s
 
 Decide about the claims that wait for you:
 

@@ -41,6 +41,7 @@ type settlement struct {
 }
 
 func (c company) claims(a *agent.Agent) {
+	c.cases(a)
 	agent.Handle(a, "evaluate_claim", func(ctx context.Context, in claim) (settlement, error) {
 		if strings.TrimSpace(in.ClaimID) == "" || !(in.Amount > 0) || in.Amount > 1e9 {
 			return settlement{}, agent.Errorf(422, "a claim has a claim_id and an amount above 0 and below a billion")

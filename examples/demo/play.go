@@ -12,7 +12,7 @@ import (
 )
 
 // Play runs a few executions, so that there is something to look at: one that succeeds, one that fails, a workflow of two calls, an agent
-// that calls another, a retry, two with a webhook to the receiver, one that goes on running, and some that wait for a person, one of them
+// that calls another, a retry, a run of a dozen executions, two with a webhook to the receiver, one that goes on running, and some that wait for a person, one of them
 // in its second round. It writes a line about each to out and returns when the last one is accepted; ctx bounds it. serverURL is the
 // address of the control plane; waiting is the approval_request_id of one that waits.
 func Play(ctx context.Context, serverURL string, receiver *Receiver, out io.Writer) (waiting string, err error) {
@@ -39,6 +39,9 @@ func Play(ctx context.Context, serverURL string, receiver *Receiver, out io.Writ
 	p.run(ctx, "async/research-agent.deep_analysis", object{"input": object{"topic": "quantum computing applications"}, "webhook": webhook}, nil)
 	p.run(ctx, "async/slow-agent.sleep", object{"input": object{"seconds": 600}}, nil)
 
+	p.say("Together, as one run:")
+	p.play(ctx)
+
 	p.say("Waiting for you:")
 	p.claim(ctx, "CLM-2044", 18_500, "GOLD-1187", "Fire in the workshop; the expert's report is attached to the file.")
 	again := p.claim(ctx, "CLM-2043", 3200, "HOME-5521", "Water damage in the kitchen after a burst pipe.")
@@ -46,6 +49,21 @@ func Play(ctx context.Context, serverURL string, receiver *Receiver, out io.Writ
 	waiting = p.claim(ctx, "CLM-2041", 640, "HOME-3310", "The bicycle was stolen at the station.")
 	p.decide(ctx, again, "request_changes", "The second workshop asks for 2,600 only: pay at most that.")
 	return waiting, p.err
+}
+
+// Workflow is the name of the run of a dozen executions that Play begins.
+const Workflow = "wf_claim_2047"
+
+// play makes a run of several agents: a triage, a call that is tried three times, and a case in which one call fails and a person decides.
+func (p *player) play(ctx context.Context) {
+	headers := object{"X-Workflow-ID": Workflow, "X-Session-ID": "session_claim_2047", "X-Actor-ID": "user_9034"}
+	const letter = "A tree fell on the greenhouse, and this is the second time I am writing about it."
+	p.run(ctx, "support-agent.triage_ticket", object{"input": object{"ticket_id": 2047, "message": letter}}, headers)
+	p.run(ctx, "async/unreliable-agent.flaky", object{"input": object{}, "retry": object{"max_attempts": 3}}, headers)
+	p.run(ctx, "async/claims-processor.handle_case", object{"input": object{
+		"claim_id": "CLM-2047", "amount": 4800, "policy": "HOME-9034", "description": "A tree fell on the greenhouse.", "letter": letter,
+		"documents": []string{"https://example.com/photos.pdf", "https://example.com/estimate.pdf", "https://example.com/weather-report.pdf"},
+	}}, headers)
 }
 
 // claim lets a claim be evaluated until it waits for a person, and returns the id of its request.

@@ -110,7 +110,7 @@ func List(p ListPage) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = components.TabBar("Status", p.tabs()).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = components.TabBar("Status", p.tabs(), templ.NopComponent).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -135,7 +135,7 @@ func List(p ListPage) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = components.ListFoot(p.pager()).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = components.ListFoot(p.pager(), templ.NopComponent).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
