@@ -76,9 +76,9 @@ func execution() []Row {
 		row("S43", "Requests reach /reasoners/{function}", shared, routedToThePath),
 		row("S44", "duration_ms within 5 ms of the agent's own", quiet, durationIsTrue),
 		shownBy("S45", "The result comes with complete metadata", "S4"),
-		row("S46", "Agents are orchestrated by the control plane (parent and run)", shared, childHasARow),
-		row("S47", "The same X-Workflow-ID makes one run", shared, oneRunByWorkflowID),
-		open("S48", "The DAG is built from that header"),
+		row("S46", "Agents are orchestrated by the control plane and make one DAG", shared, agentsMakeOneDAG),
+		row("S47", "The given JavaScript chains two agents into one run, in JSON and on its page", private, givenChainMakesARun),
+		row("S48", "The DAG is built from that header alone", shared, headerMakesTheDAG),
 		open("S49", "Session-scoped memory"),
 		row("S50", "Attribution by actor (list filter)", shared, attributedToActor),
 		row("S51", "The caller may leave; the execution goes on", shared, callerMayLeave),
@@ -125,11 +125,11 @@ func architecture() []Row {
 		open("S87", "The SDK handles memory"),
 		open("S88", "The SDK handles identity"),
 		open("S89", "Agent health and metrics"),
-		row("S90", "Agent-to-agent calls have rows; callers that are agents get the agent's status", shared, childAndItsFailure),
+		row("S90", "Agent-to-agent calls have rows; callers that are agents get the agent's status", shared, childrenAndTheirFailures),
 		row("S91", "300 calls over 3 instances; one killed, 0 failures once it is out", private, spreadOverInstances),
-		open("S92", "The DAG is observable"),
+		shownBy("S92", "The DAG is observable", "S116"),
 		open("S93", "Circuit breaking"),
-		open("S94", "Context without ids by hand"),
+		row("S94", "Context without ids by hand (Go SDK)", shared, contextWithoutIDs),
 		row("S95", "Persisted before execution: SIGKILL after the 202", private, acceptedSurvivesAKill),
 		row("S96", "Context headers reach the agent", shared, contextHeaders),
 		open("S97", "Agent code has the context"),
@@ -151,7 +151,7 @@ func architecture() []Row {
 		open("S113", "Schedules"),
 		shownBy("S114", "Tracked: start, end, duration", "S44"),
 		row("S115", "Tracked: agent, function, session, actor (filters and paging)", shared, filtersAndPages),
-		open("S116", "Tracked: lineage"),
+		row("S116", "Tracked: lineage, as JSON, Mermaid, SVG, text and page", shared, lineageIsShown),
 		open("S117", "Retention"),
 		row("S118", "Tracked: errors and transitions in order", shared, historyInOrder),
 		row("S119", "Tracked: webhook attempts (redirects not followed, context echoed)", shared, trackedDeliveries),
@@ -258,11 +258,6 @@ func badAgents() []Row {
 		row("B9", "Every HTTP error of an agent is a failed execution", shared, agentHTTPErrors),
 		row("B10", "A silent agent stays usable", shared, silentAgentStaysUsable),
 	}
-}
-
-func childAndItsFailure(t *Trial) {
-	childHasARow(t)
-	failureOfAChild(t)
 }
 
 func filtersAndPages(t *Trial) {
