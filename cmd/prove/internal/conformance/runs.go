@@ -92,10 +92,10 @@ func givenChainMakesARun(t *Trial) {
 	t.Is(graph, "timeline.0.reasoner_id", "analyze_sentiment")
 	t.Is(graph, "timeline.1.reasoner_id", "create_ticket")
 	t.True(edges(graph) == first+">"+second+" sequence", "one edge from the first to the second, got %s", edges(graph))
-	page := t.Do(http.MethodGet, "/runs/wf_123", nil, "Accept", "text/html")
+	page := t.Do(http.MethodGet, "/runs/"+graph.Text("run_id"), nil, "Accept", "text/html")
 	t.Status(page, http.StatusOK)
-	for _, name := range []string{"analyze_sentiment", "create_ticket", "support-agent", "escalation-agent"} {
-		t.True(strings.Contains(string(page.Body), name), "the page of the run to show %s", name)
+	for _, shown := range []string{"wf_123", "analyze_sentiment", "create_ticket", first, second} {
+		t.True(strings.Contains(string(page.Body), shown), "the page of the run to show %s", shown)
 	}
 	seen := escalation.Arrivals("")
 	t.True(len(seen) == 1 && seen[0].Header.Get("X-Workflow-ID") == "wf_123", "the header to reach the second agent")
@@ -231,7 +231,7 @@ func lineageIsShown(t *Trial) {
 		t.Status(answer, http.StatusOK)
 		t.True(strings.Contains(string(answer.Body), says), "%s to say %q, got %s", file, says, answer.Body)
 	}
-	page := t.Do(http.MethodGet, "/runs/"+workflow, nil, "Accept", "text/html")
+	page := t.Do(http.MethodGet, "/runs/"+graph.Text("run_id"), nil, "Accept", "text/html")
 	t.Status(page, http.StatusOK)
 	for _, id := range []string{root, second, lost} {
 		t.True(strings.Contains(string(page.Body), id), "the page of the run to lead to %s", id)
