@@ -157,10 +157,8 @@ func (s *Server) cancelTree(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if principal(c).Person() {
-		if err := s.recordRunCancelled(c, g, reason); err != nil {
-			return err
-		}
+	if err := s.recordRunCancelled(c, g, reason); err != nil { // before anything is done: no end of many without its record
+		return err
 	}
 	done, err := s.Executions.CancelRun(c.UserContext(), g.run.ID, reason)
 	if err != nil {

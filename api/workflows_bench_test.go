@@ -26,7 +26,9 @@ func BenchmarkRuns(b *testing.B) {
 		"DAG1000":   "/api/v1/workflows/run_1000/dag",
 		"DAG5000":   "/api/v1/workflows/run_5000/dag",
 		"Light5000": "/api/v1/workflows/run_5000/dag?mode=lightweight",
-		"List":      "/api/ui/v2/workflow-runs?page_size=25",
+		"Runs":      "/api/v1/runs",
+		"Failed":    "/api/v1/runs?status=failed",
+		"Numbered":  "/api/ui/v2/workflow-runs?page_size=25",
 		"SVG5000":   "/api/v1/workflows/run_5000/dag.svg",
 	} {
 		b.Run(name, func(b *testing.B) { measure(b, url+path) })

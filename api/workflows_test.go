@@ -15,6 +15,9 @@ import (
 	"github.com/agentfield/agentfield/app/apptest"
 )
 
+// agents is how functions of tests call back, and how streams are read.
+var agents = &http.Client{Timeout: apptest.Patience} //nolint:gochecknoglobals // one pool of connections for all
+
 // calling is a function that calls others through the server, one after the other, with the headers that its own call had.
 func calling(r *apptest.Rig, name, node string, targets ...string) apptest.Function {
 	return apptest.Function{Name: name, Serve: func(w http.ResponseWriter, req *http.Request, call apptest.Call) {
@@ -40,7 +43,7 @@ func callOn(ctx context.Context, r *apptest.Rig, node, target string, call appte
 	}
 	request.Header.Set("X-Parent-Execution-ID", call.ExecutionID)
 	request.Header.Set("X-Caller-Agent-ID", node)
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := agents.Do(request)
 	if err != nil {
 		return err
 	}
@@ -85,7 +88,7 @@ func TestAgentsCallingAgentsMakeATree(t *testing.T) {
 				return
 			}
 			note.Header.Set("X-Execution-ID", call.ExecutionID)
-			answer, err := http.DefaultClient.Do(note)
+			answer, err := agents.Do(note)
 			if err != nil {
 				t.Error(err)
 				return
@@ -200,6 +203,28 @@ func TestCancellingARunEndsWhatHasNotEnded(t *testing.T) {
 	})
 }
 
+// A person ends a run by the form of its page; that is on record.
+func TestAPersonWhoCancelsARunIsOnRecord(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		agent := r.Agent(t, "demo", apptest.Hanging("hang"))
+		id := r.Submit(t, "demo.hang", `{}`, "X-Run-ID", "run_mine")
+		agent.Called(t, id, 1)
+		d := newDoor(t, r.URL)
+		if got := d.ask(caller{}, http.MethodPost, "/runs/run_mine/cancel", "", "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"); got.status != http.StatusForbidden {
+			t.Errorf("a foreign page is answered %d", got.status)
+		}
+		if got := d.form(caller{}, "/runs/run_mine/cancel", "reason", "by mistake"); got.status != http.StatusSeeOther || got.location != "/runs/run_mine" {
+			t.Errorf("%d to %s: %s", got.status, got.location, got.body)
+		}
+		hasAll(t, r.Get(t, id), map[string]string{"status": "cancelled", "status_reason": "by mistake"})
+		for column, want := range map[string]string{"action": "run.cancelled", "actor": "local", "channel": "ui", "reason": "by mistake"} {
+			if got := r.Store.Value(t, "SELECT max("+column+") FROM audit_log WHERE object = 'run_mine'"); got != want {
+				t.Errorf("the audit log says %s %q, not %q", column, got, want)
+			}
+		}
+	})
+}
+
 // frames reads a stream until a frame of a type has come, and gives all that came with their ids.
 func frames(t *testing.T, r *apptest.Rig, path, until string, headers ...string) (types []string, last string) {
 	t.Helper()
@@ -213,7 +238,7 @@ func frames(t *testing.T, r *apptest.Rig, path, until string, headers ...string)
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := agents.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

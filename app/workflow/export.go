@@ -2,6 +2,7 @@ package workflow
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/agentfield/agentfield/models"
@@ -107,12 +108,12 @@ func (t tree) write(top *Node) {
 		if l.n.Depth >= maxIndent {
 			below = l.stem
 		}
-		for i := len(l.n.Children) - 1; i >= 0; i-- {
+		for i, child := range slices.Backward(l.n.Children) {
 			branch := "├─ "
 			if i == len(l.n.Children)-1 {
 				branch = "└─ "
 			}
-			todo = append(todo, line{l.n.Children[i], below, branch})
+			todo = append(todo, line{child, below, branch})
 		}
 	}
 }

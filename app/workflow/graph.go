@@ -1,6 +1,10 @@
 package workflow
 
-import "github.com/agentfield/agentfield/models"
+import (
+	"slices"
+
+	"github.com/agentfield/agentfield/models"
+)
 
 // Node is one execution in the graph of its run.
 type Node struct {
@@ -117,8 +121,8 @@ func (g *Graph) measure() {
 func (g *Graph) Walk(visit func(*Node)) {
 	stack := make([]*Node, 0, len(g.Roots)+len(g.Orphans))
 	push := func(nodes []*Node) {
-		for i := len(nodes) - 1; i >= 0; i-- {
-			stack = append(stack, nodes[i])
+		for _, n := range slices.Backward(nodes) {
+			stack = append(stack, n)
 		}
 	}
 	push(g.Orphans)

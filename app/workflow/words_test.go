@@ -66,7 +66,8 @@ func TestPathsThroughARun(t *testing.T) {
 		},
 		"the first that failed, as deep as it goes": {
 			[]string{"r< f failed", "a<r f failed", "b<r f failed", "c<b f timeout", "d<b f failed"},
-			[]string{"0 0 100", "5 5 90", "5 5 80", "6 6 60", "6 6 70"}, "r a", "", "r b d",
+			[]string{"0 0 100", "5 5 90", "5 5 80", "6 6 60", "6 6 70"},
+			"r a", "", "r b d",
 		},
 		"what was caught failed nothing": {
 			[]string{"r< f succeeded", "a<r f failed"}, []string{"0 0 100", "5 5 90"}, "r a", "", "",
@@ -100,18 +101,23 @@ func TestARunIsToldInWords(t *testing.T) {
 		reason, summary string
 	}{
 		"ended": {
-			[]string{"r< plan succeeded", "a<r deep succeeded", "b<r review succeeded"}, []string{"0 0 100000", "1000 1000 20000", "21000 43000 99000"},
+			[]string{"r< plan succeeded", "a<r deep succeeded", "b<r review succeeded"},
+			[]string{"0 0 100000", "1000 1000 20000", "21000 43000 99000"},
 			workflow.Spells{"b": {{models.Running, 43_000}, {models.Waiting, 50_000}, {models.Running, 95_000}}},
 			func(s []models.Step) { s[1].Attempt, s[2].Rounds = 3, 1 }, 0,
 			"", "The run took 1 min 40 s; 45 % was waiting for people, 19 % in deep; 2 retries; slowest wait: queue of n, 22.0 s.",
 		},
 		"waiting": {
-			[]string{"r< plan running", "a<r review waiting"}, []string{"0 0 -", "10 10 -"}, nil,
+			[]string{"r< plan running", "a<r review waiting"},
+			[]string{"0 0 -", "10 10 -"},
+			nil,
 			func(s []models.Step) { at := int64(60_000); s[1].WaitingSince, s[1].Rounds = &at, 1 }, 7_260_000,
 			"Blocked: waits for approval in n.review since 2 h 0 min", "The run is on its way since 2 h 1 min; 99 % was waiting for people, 1 % in review.",
 		},
 		"failed": {
-			[]string{"r< plan failed", "a<r look failed"}, []string{"0 0 400", "100 100 300"}, nil,
+			[]string{"r< plan failed", "a<r look failed"},
+			[]string{"0 0 400", "100 100 300"},
+			nil,
 			func(s []models.Step) { s[1].ErrorMessage = &message }, 0,
 			"Failed: n.look failed: no such ticket", "The run took 400 ms; 50 % in look.",
 		},

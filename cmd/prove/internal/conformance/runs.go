@@ -180,7 +180,9 @@ func contextWithoutIDs(t *Trial) {
 	go func() { ended <- a.Run(ctx) }()
 	t.atEnd(func() {
 		stop()
-		<-ended
+		if err := <-ended; err != nil && t.ctx.Err() == nil {
+			t.Failf("the agent did not stop as told: %v", err)
+		}
 	})
 	select {
 	case <-a.Ready():
