@@ -199,7 +199,7 @@ func (s *Server) listPage(c *fiber.Ctx, f execution.Filter, list execution.Page)
 func asWritten(c *fiber.Ctx, f execution.Filter) executions.Filter {
 	w := executions.Filter{
 		Statuses: f.Statuses, Node: f.Node, Session: f.Session, Actor: f.Actor, Run: f.Run, Parent: f.Parent, Mode: f.Mode,
-		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, Search: shownSearch(c, filter.Executions()), View: c.Query("view"),
+		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, Search: shownSearch(c, filter.Executions()), View: c.Query("view"), Select: c.Query("select") == "1",
 	}
 	if f.Function != "" {
 		w.Node, w.Target = "", f.Node+"."+f.Function

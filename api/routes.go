@@ -11,6 +11,7 @@ import (
 
 	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/approval"
+	"github.com/agentfield/agentfield/app/bulk"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/view"
@@ -33,7 +34,7 @@ func (s *Server) Shared() []Route {
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.aboutRoutes(), s.searchRoutes(), s.runRoutes(), s.approvalRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
+	}, s.aboutRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.
@@ -77,7 +78,7 @@ func (s *Server) Human() []Route {
 		{"POST", "/theme", access.Public, s.setTheme},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}, s.aboutPages(), s.savedRoutes(), s.workflowPages(), s.runPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
+	}, s.aboutPages(), s.savedRoutes(), s.bulkPages(), s.workflowPages(), s.runPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
 }
 
 // Open are the routes for machines that watch the server.
@@ -136,6 +137,8 @@ func possible(path string) fiber.Handler {
 			return nodeNotFound(node.ErrUnknownNode)
 		case strings.HasPrefix(path, "/approvals/"):
 			return approval.ErrNotFound
+		case strings.HasPrefix(path, "/bulk/"):
+			return bulk.ErrNotFound
 		case strings.HasPrefix(path, "/views/"):
 			return view.ErrNotFound
 		case strings.HasPrefix(path, "/workflows/"), strings.HasPrefix(path, "/runs/"), strings.HasPrefix(path, "/v1/workflows/"), strings.HasPrefix(path, "/v2/"):

@@ -50,6 +50,7 @@ func reads(name string) bool {
 func twins() map[string]string {
 	return map[string]string{
 		"GET /":                     "GET /overview",
+		"GET /bulk/new":             "GET /executions",
 		"GET /executions/rows":      "GET /executions",
 		"GET /executions/fresh":     "GET /executions",
 		"GET /runs/rows":            "GET /runs",

@@ -21,6 +21,7 @@ import (
 	"github.com/agentfield/agentfield/app/agentlog"
 	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/audit"
+	"github.com/agentfield/agentfield/app/bulk"
 	"github.com/agentfield/agentfield/app/desk"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
@@ -43,6 +44,7 @@ type Options struct {
 	Access     *access.Service
 	Audit      *audit.Reader
 	Views      *view.Service
+	Bulk       *bulk.Service
 	Metrics    *prometheus.Registry
 	Log        *slog.Logger
 	Now        func() time.Time

@@ -53,7 +53,7 @@ func queryOf(c *fiber.Ctx) url.Values {
 func narrowing(query url.Values) url.Values {
 	kept := maps.Clone(query)
 	for key, values := range query {
-		if values[0] == "" || slices.Contains([]string{"view", "cursor", "limit", "tz", "peek", "after", "at"}, key) {
+		if values[0] == "" || slices.Contains([]string{"view", "cursor", "limit", "tz", "peek", "select", "after", "at"}, key) {
 			kept.Del(key)
 		}
 	}

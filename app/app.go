@@ -18,6 +18,7 @@ import (
 	"github.com/agentfield/agentfield/app/agentlog"
 	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/audit"
+	"github.com/agentfield/agentfield/app/bulk"
 	"github.com/agentfield/agentfield/app/config"
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/desk"
@@ -45,6 +46,7 @@ type App struct {
 	nodes      *node.Service
 	executions *execution.Service
 	approvals  *approval.Service
+	bulk       *bulk.Service
 	desk       *desk.Desk
 	logs       *agentlog.Service
 	notify     *notify.Service
@@ -143,8 +145,12 @@ func (a *App) build(ctx context.Context) error {
 	})
 	a.desk = desk.New(a.db, a.log)
 	a.logs = agentlog.New(agentlog.Options{DB: a.db, Events: events, Log: a.log})
+	a.bulk = bulk.New(bulk.Options{DB: a.db, Replica: a.replica, Executions: a.executions, Log: a.log, Pace: bulkPace})
 	return a.face(ctx)
 }
+
+// bulkPace is the time between two items of a bulk job.
+const bulkPace = 10 * time.Millisecond
 
 // maxRedeliveries is how often in a row a call may be lost with a replica before it ends as replica_lost: a call that kills the server
 // must not do so for ever.
@@ -168,7 +174,7 @@ func (a *App) face(ctx context.Context) error {
 		return err
 	}
 	a.server = api.New(api.Options{ //nolint:contextcheck // handlers take the context of their request
-		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Views: &view.Service{DB: a.db}, Workflows: &workflow.Service{DB: a.db}, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
+		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Views: &view.Service{DB: a.db}, Bulk: a.bulk, Workflows: &workflow.Service{DB: a.db}, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
 		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout, ExportLimit: c.ExportLimit,
 		Desk:        a.desk,
 		Logs:        a.logs,
@@ -229,6 +235,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.notify.Start()
 	a.executions.Start()
 	a.approvals.Start()
+	a.bulk.Start()
 	a.desk.Start()
 	a.logs.Start()
 	go func() { a.failed <- a.server.Serve(listener) }()
@@ -246,6 +253,7 @@ func (a *App) Wait() <-chan error { return a.failed }
 // Nothing that was accepted is lost.
 func (a *App) Stop(ctx context.Context) error {
 	a.log.Info("shutting down", "grace", a.config.ShutdownGrace)
+	a.bulk.Stop()
 	drain, cancel := context.WithTimeout(ctx, a.config.ShutdownGrace*3/4)
 	a.executions.Drain(drain)
 	cancel()
@@ -283,6 +291,7 @@ func (a *App) wake() {
 	a.executions.Wake()
 	a.webhooks.Wake()
 	a.notify.Wake()
+	a.bulk.Wake()
 }
 
 func (a *App) instanceLost(ctx context.Context, instance, reason string) {

@@ -46,6 +46,7 @@ func rules() []rule {
 		concept("agentlog"),
 		concept("desk"),
 		concept("execution", "app/filter"),
+		concept("bulk", "app/execution"),
 		concept("node"),
 		concept("notify"),
 		concept("webhook", "app/execution"),

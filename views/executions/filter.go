@@ -27,6 +27,7 @@ type Filter struct {
 	Until    string          // until: the same
 	Limit    int             // limit; 0: the default
 	Search   search.Typed    // q: the filter language
+	Select   bool            // select: rows can be chosen, and keep still
 	View     string          // view: the id of a saved view that this filter comes from
 }
 
@@ -67,15 +68,24 @@ func (f Filter) Query() string {
 	if f.View != "" && b.Len() > 0 { // alone it would bring back what was just taken away
 		add(&b, "view", f.View)
 	}
+	if f.Select {
+		add(&b, "select", "1")
+	}
 	if f.Limit > 0 {
 		add(&b, "limit", strconv.Itoa(f.Limit))
 	}
 	return b.String()
 }
 
+// selecting is the same list with its rows to choose from, or without.
+func (f Filter) selecting() string {
+	f.Select = !f.Select
+	return f.Href()
+}
+
 // whole is the query of everything that the filter finds.
 func (f Filter) whole() string {
-	f.Limit, f.View = 0, ""
+	f.Limit, f.View, f.Select = 0, "", false
 	return f.Query()
 }
 

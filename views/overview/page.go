@@ -3,6 +3,7 @@
 package overview
 
 import (
+	"net/url"
 	"strings"
 	"time"
 
@@ -38,6 +39,11 @@ func (g Group) list() string {
 }
 
 func (g Group) query() string { return search.GroupQuery(g.ID, g.NodeID+"."+g.Function) }
+
+// rerun is the page on which all of them can be run again.
+func (g Group) rerun() string {
+	return "/bulk/new?" + url.Values{"action": {"rerun"}, "q": {g.query()}}.Encode()
+}
 
 // fresh reports whether the group was never seen before the time that the page looks at.
 func (p Page) fresh(g Group) bool { return p.Since > 0 && g.First >= p.Since }

@@ -117,3 +117,7 @@ func GroupQuery(group, target string) string {
 	}
 	return "error:#" + group + " target:" + target
 }
+
+func act(action, query string) string {
+	return address("/bulk/new", strings.TrimSuffix("action="+action+"&"+query, "&"))
+}
