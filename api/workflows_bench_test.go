@@ -25,6 +25,8 @@ func BenchmarkRuns(b *testing.B) {
 	for name, path := range map[string]string{
 		"DAG1000":   "/api/v1/workflows/run_1000/dag",
 		"DAG5000":   "/api/v1/workflows/run_5000/dag",
+		"Live1000":  "/api/v1/workflows/live_1000/dag", // what has not ended is read anew each time
+		"Live5000":  "/api/v1/workflows/live_5000/dag",
 		"Light5000": "/api/v1/workflows/run_5000/dag?mode=lightweight",
 		"Runs":      "/api/v1/runs",
 		"Failed":    "/api/v1/runs?status=failed",
@@ -88,7 +90,7 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// fill writes 100,000 executions in 20,000 runs, and besides a run of 1,000 and one of 5,000.
+// fill writes 100,000 executions in 20,000 runs, and besides runs of 1,000 and of 5,000, ended and not.
 func fill(b *testing.B, dir string) {
 	b.Helper()
 	db, err := database.Open(context.Background(), database.Config{DataDir: dir, Log: slog.New(slog.DiscardHandler)})
@@ -98,13 +100,15 @@ func fill(b *testing.B, dir string) {
 	defer db.Close()
 	err = db.Tx(context.Background(), func(tx *database.Tx) error {
 		for i := range 20_000 {
-			if err := fillRun(tx, fmt.Sprintf("run_%05dx", i), 5, int64(1_700_000_000_000+i)); err != nil {
+			if err := fillRun(tx, fmt.Sprintf("run_%05dx", i), 5, int64(1_700_000_000_000+i), true); err != nil {
 				return err
 			}
 		}
 		for _, size := range []int{1000, 5000} {
-			if err := fillRun(tx, fmt.Sprintf("run_%d", size), size, 1_600_000_000_000); err != nil {
-				return err
+			for prefix, ended := range map[string]bool{"run": true, "live": false} {
+				if err := fillRun(tx, fmt.Sprintf("%s_%d", prefix, size), size, 1_600_000_000_000, ended); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -114,7 +118,7 @@ func fill(b *testing.B, dir string) {
 	}
 }
 
-func fillRun(tx *database.Tx, run string, size int, at int64) error {
+func fillRun(tx *database.Tx, run string, size int, at int64, ended bool) error {
 	ctx := context.Background()
 	id := func(i int) string { return fmt.Sprintf("exec_%s_%020d", run, i) }
 	for i := range size {
@@ -139,9 +143,14 @@ func fillRun(tx *database.Tx, run string, size int, at int64) error {
 			return err
 		}
 	}
+	status, end := "running", (*int64)(nil)
+	if ended {
+		last := at + int64(size) + 100
+		status, end = "succeeded", &last
+	}
 	_, err := tx.Exec(ctx, `INSERT INTO runs (id, root_id, node_id, function, status, total, waiting, succeeded, failed, timeout, cancelled, roots, worst_root,
-		created_at, finished_at) VALUES ($1, $2, 'node-0', 'function_0', 'succeeded', $3, 0, $3, 0, 0, 0, 1, 0, $4, $5)`,
-		run, id(0), size, at, at+int64(size)+100)
+		created_at, finished_at) VALUES ($1, $2, 'node-0', 'function_0', $6, $3, 0, $3, 0, 0, 0, 1, 0, $4, $5)`,
+		run, id(0), size, at, end, status)
 	return err
 }
 
