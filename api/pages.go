@@ -11,7 +11,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/agentfield/agentfield/app/access"
-	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/filter"
 	"github.com/agentfield/agentfield/models"
@@ -237,62 +236,6 @@ func (s *Server) freshExecutions(c *fiber.Ctx) error {
 		at = s.Now().UnixMilli()
 	}
 	return page(c, fiber.StatusOK, components.FreshPill(components.Fresh{Href: asWritten(c, f).Href(), Count: n, More: more, At: at}))
-}
-
-const shownEvents = 500
-
-// executionPage shows one execution with everything that is known of it.
-func (s *Server) executionPage(c *fiber.Ctx, d detail) error {
-	ctx, row := c.UserContext(), d.Row
-	p := executions.ShowPage{
-		Frame:     s.frame(c, row.Target(), "executions", layout.Crumb{Label: "Executions", Href: "/executions"}, layout.Crumb{Label: row.Target()}),
-		Execution: row, RerunKey: execution.NewID(), Result: d.Result, Details: d.Details, Deliveries: d.deliveries, Attempts: d.attempts,
-	}
-	history, err := s.Executions.History(ctx, row.ID, 0, shownEvents+1)
-	if err != nil {
-		return err
-	}
-	if len(history) > shownEvents {
-		p.MoreEvents, history = len(history)-shownEvents, history[:shownEvents]
-	}
-	p.History = history
-	if p.Input, err = s.Executions.PayloadOrNil(ctx, row.ID, models.PayloadInput); err != nil {
-		return err
-	}
-	if p.Partial, err = s.Executions.PayloadOrNil(ctx, row.ID, models.PayloadPartial); err != nil {
-		return err
-	}
-	if row.HasWebhook {
-		if p.WebhookURL, err = s.Webhooks.Address(ctx, row.ID); err != nil {
-			return err
-		}
-	}
-	if p.Facts, err = s.facts(ctx, row, history); err != nil {
-		return err
-	}
-	if p.Children, err = s.Executions.CountChildren(ctx, row.ID); err != nil {
-		return err
-	}
-	return page(c, fiber.StatusOK, executions.Show(p), "execution")
-}
-
-// facts explain a status that has not ended.
-func (s *Server) facts(ctx context.Context, row *models.Execution, history []models.Event) (executions.Facts, error) {
-	f := executions.Facts{Ahead: -1}
-	for _, e := range history {
-		if e.Kind != event.KindDelivery {
-			f.LastSign = &e.At
-		}
-	}
-	if row.Status != models.Queued {
-		return f, nil
-	}
-	place, err := s.Executions.Place(ctx, row)
-	if err != nil {
-		return f, err
-	}
-	f.Ahead, f.Running, f.Cap = place.Ahead, place.Running, place.Cap
-	return f, nil
 }
 
 // resolve leads from an id, or the beginning of one, to its page: /g/{id}, and /g?id= for the search box.

@@ -31,6 +31,8 @@ func (s *Server) aboutPages() []Route {
 	return []Route{
 		{"GET", "/executions/:id/rerun", access.Execute, s.rerunPage},
 		{"POST", "/executions/:id/rerun/draft", access.Execute, s.saveRerunDraft},
+		{"GET", "/executions/compare", access.Read, s.compareExecutions},
+		{"POST", "/executions/:id/seen", access.Read, s.sawExecution},
 	}
 }
 

@@ -43,6 +43,7 @@ func reads(name string) bool {
 		"POST /executions/batch-status", "POST /nodes/status/bulk", "POST /nodes/:id/status/refresh", "POST /approvals/views", "POST /approvals/views/:id/delete",
 		"POST /views", "POST /views/:id/delete",
 		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /settings/api-keys", "POST /settings/api-keys/:key/revoke",
+		"POST /executions/:id/seen",
 	}, name)
 }
 
@@ -62,6 +63,7 @@ func twins() map[string]string {
 		"GET /approvals/bulk":       "GET /approvals",
 		"POST /approvals/bulk":      "POST /approvals/:id/decide",
 		"GET /settings":             "GET /settings/profile",
+		"GET /executions/compare":   "GET /executions/:id",
 		"GET /executions/:id/rerun": "POST /executions/:id/rerun",
 		"GET /runs/:run/dag.mmd":    "GET /workflows/:run/dag.mmd",
 		"GET /runs/:run/dag.svg":    "GET /workflows/:run/dag.svg",
@@ -77,7 +79,7 @@ func twins() map[string]string {
 func ownAffairs(name string) bool {
 	return slices.Contains([]string{
 		"POST /views", "POST /views/:id/delete", "POST /approvals/views", "POST /approvals/views/:id/delete", "POST /approvals/:id/draft", "PUT /approvals/:id/draft",
-		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /executions/:id/rerun/draft",
+		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /executions/:id/rerun/draft", "POST /executions/:id/seen",
 	}, name)
 }
 

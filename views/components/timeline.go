@@ -1,8 +1,10 @@
 package components
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,9 @@ type moment struct {
 	after  time.Duration // since the execution was accepted
 	folded []moment      // like ones just before it, which the page folds away
 	minor  bool          // not a change of status
+	line   bool          // of the log
+	level  string        // of a line of the log
+	from   string        // the node that logged it
 }
 
 // eventData is what events carry. Each kind fills its own few fields.
@@ -38,12 +43,84 @@ type eventData struct {
 	Tags       []string `json:"tags"`
 }
 
-// moments turns the event log of an execution into its history. A run of progress reports becomes one entry, the latest.
-func moments(events []models.Event, accepted int64) []moment {
-	var all []moment
+// Shown says which moments of a history are wanted. The zero value is all.
+type Shown struct {
+	Level string // "notes", "status", or a level of the log: that one and those above it, with what went wrong
+	Q     string // somewhere in its words, whatever the case
+	After int64  // ms: only what came later
+}
+
+// Any reports whether something is left out.
+func (s Shown) Any() bool { return s != Shown{} }
+
+// Levels are the words of Level with their labels.
+func Levels() [][2]string {
+	return [][2]string{
+		{"", "Everything"}, {"status", "Statuses"}, {"notes", "Notes and progress"}, {"debug", "Log, from debug"}, {"info", "Log, from info"},
+		{"warn", "Warnings and errors"}, {"error", "Errors"},
+	}
+}
+
+func rank(level string) int { return slices.Index([]string{"debug", "info", "warn", "error"}, level) }
+
+// wants reports whether a moment is shown.
+func (s Shown) wants(m *moment) bool {
+	if m.at <= s.After {
+		return false
+	}
+	if q := strings.ToLower(s.Q); q != "" && !strings.Contains(strings.ToLower(m.title+" "+m.text+" "+m.from+" "+strings.Join(m.tags, " ")), q) {
+		return false
+	}
+	switch s.Level {
+	case "":
+		return true
+	case "status":
+		return !m.minor
+	case "notes":
+		return m.icon == "note" || m.icon == "progress"
+	}
+	if m.level == "" {
+		return m.family == "st-bad"
+	}
+	known := rank(m.level)
+	return known >= rank(s.Level) || known < 0 && rank(s.Level) <= rank("info")
+}
+
+// merge puts the log among the events, by time. What came at the same instant keeps the order of its kind, events first.
+func merge(events []models.Event, logs []models.ExecutionLog) []moment {
+	all := make([]moment, 0, len(events)+len(logs))
 	for _, e := range events {
 		m := momentOf(e)
-		m.at, m.after = e.At, time.Duration(max(e.At-accepted, 0))*time.Millisecond
+		m.at = e.At
+		all = append(all, m)
+	}
+	for i := range logs {
+		all = append(all, logMoment(&logs[i]))
+	}
+	slices.SortStableFunc(all, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
+	return all
+}
+
+func logMoment(l *models.ExecutionLog) moment {
+	m := moment{at: l.At, icon: "terminal", title: l.Level, level: l.Level, text: l.Message, from: l.NodeID, minor: true, line: true}
+	switch l.Level {
+	case "error":
+		m.family, m.icon = "st-bad", "failed"
+	case "warn":
+		m.family, m.icon = "st-wait", "warning"
+	}
+	return m
+}
+
+// moments is the history of an execution: what happened and what was logged, on one clock. A run of progress reports becomes one entry,
+// the latest.
+func moments(events []models.Event, logs []models.ExecutionLog, accepted int64, shown Shown) []moment {
+	var all []moment
+	for _, m := range merge(events, logs) {
+		if !shown.wants(&m) {
+			continue
+		}
+		m.after = time.Duration(max(m.at-accepted, 0)) * time.Millisecond
 		if n := len(all); n > 0 && m.icon == "progress" && all[n-1].icon == "progress" {
 			before := all[n-1]
 			m.folded = append(before.folded, moment{at: before.at, after: before.after, title: before.title, text: before.text})

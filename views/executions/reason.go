@@ -11,10 +11,11 @@ import (
 
 // Facts are what the server knows beside the row and what explains its status.
 type Facts struct {
-	Ahead    int    // executions of the same node that wait before this one; -1: unknown
-	Running  int    // executions of the node at work
-	Cap      int    // how many the node works on at once; 0: as many as it takes
-	LastSign *int64 // ms: the last event of the execution, when it was heard of last
+	Ahead    int              // executions of the same node that wait before this one; -1: unknown
+	Running  int              // executions of the node at work
+	Cap      int              // how many the node works on at once; 0: as many as it takes
+	LastSign *int64           // ms: the last event of the execution, when it was heard of last
+	Approval *models.Approval // what it waits for a decision on; nil: nothing, or unknown
 }
 
 // Reason says in one sentence why the execution is where it is, and, where there is one, what to do about it.
@@ -27,7 +28,7 @@ func Reason(e *models.Execution, f Facts, now time.Time) (why components.Sentenc
 	case models.Running:
 		return running(e, f, now), ""
 	case models.Waiting:
-		return components.Say("Waiting for a person to decide. The agent goes on with the decision."), ""
+		return waiting(f.Approval, now), ""
 	case models.Paused:
 		return because(components.Say("Paused by an operator"), e.StatusReason), ""
 	case models.Succeeded:
@@ -84,6 +85,26 @@ func running(e *models.Execution, f Facts, now time.Time) components.Sentence {
 	}
 	if e.DeadlineAt != nil {
 		s = s.And("; its limit ends it in ").Left(*e.DeadlineAt, now)
+	}
+	return s.And(".")
+}
+
+func waiting(a *models.Approval, now time.Time) components.Sentence {
+	if a == nil {
+		return components.Say("Waiting for a person to decide. The agent goes on with the decision.")
+	}
+	s := components.Say("Waiting for a person to decide ").Name(components.FirstLine(a.Title))
+	if a.Title == "" {
+		s = components.Say("Waiting for approval ").Name(a.RequestID)
+	}
+	switch {
+	case a.ExpiresAt > now.UnixMilli():
+		s = s.And(", expires in ").Left(a.ExpiresAt, now).And(" (" + time.UnixMilli(a.ExpiresAt).UTC().Format("Mon 15:04") + " UTC)")
+	default:
+		s = s.And(", whose time is over")
+	}
+	if a.ClaimedBy != nil && a.ClaimedUntil != nil && *a.ClaimedUntil > now.UnixMilli() {
+		s = s.And(", claimed by " + *a.ClaimedBy)
 	}
 	return s.And(".")
 }

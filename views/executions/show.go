@@ -25,6 +25,12 @@ type ShowPage struct {
 	Deliveries []models.WebhookDelivery // oldest first
 	Attempts   []models.WebhookAttempt  // of all deliveries, oldest first
 	RerunKey   string                   // of one press of the button, so that a second makes nothing
+	Logs       []models.ExecutionLog    // the newest of its log, in their order
+	LogEntries int                      // how many there are in all
+	Shown      components.Shown         // what of history and log is wanted
+	Away       *Away                    // what has happened since the visitor last looked; nil: nothing, or they never did
+	Called     []*models.Execution      // some of those that this one has called, newest first
+	Reruns     []*models.Execution      // some of those that repeat this one, newest first
 	Children   int                      // executions that this one has called; 0: none, or unknown
 }
 
@@ -67,8 +73,11 @@ func (p ShowPage) facts() []fact {
 	} else if e.Caller != nil {
 		all = append(all, fact{label: "Called by", value: *e.Caller})
 	}
-	if p.Children > 0 {
-		all = append(all, fact{label: "Calls", value: components.Plural(p.Children, "execution"), filter: Filter{Parent: e.ID}.Href()})
+	if e.RerunOf != nil {
+		all = append(all, fact{label: "Repeats", value: *e.RerunOf, id: true, filter: "/executions/" + *e.RerunOf})
+	}
+	if e.Local {
+		all = append(all, fact{label: "Where", value: "inside the agent"})
 	}
 	if e.SessionID != nil {
 		all = append(all, fact{label: "Session", value: *e.SessionID, id: true, filter: Filter{Session: *e.SessionID}.Href()})
