@@ -88,7 +88,7 @@ func Compare(p ComparePage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "\" class=\"mono\" required autocomplete=\"off\" spellcheck=\"false\" maxlength=\"255\"></label> <button class=\"btn solid\">Compare</button></form>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "\" class=\"mono\" required autocomplete=\"off\" spellcheck=\"false\" maxlength=\"255\"></label> <button class=\"btn solid st-run\">Compare</button></form>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -356,7 +356,7 @@ func rerunForm(p RerunPage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "<p class=\"muted small\">It becomes an execution and a run of its own, with the same session, actor, context and retry policy. No webhook is called.</p><div class=\"actions\"><button class=\"btn solid\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "<p class=\"muted small\">It becomes an execution and a run of its own, with the same session, actor, context and retry policy. No webhook is called.</p><div class=\"actions\"><button class=\"btn solid st-run\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
