@@ -243,6 +243,7 @@ func frames(t *testing.T, r *apptest.Rig, path, until string, headers ...string)
 		t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
+	r.Seen(t, request, nil, apptest.Answer{Status: response.StatusCode, Header: response.Header})
 	if response.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("%s answered %d %s", path, response.StatusCode, response.Header.Get("Content-Type"))
 	}
