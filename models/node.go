@@ -39,6 +39,7 @@ type Instance struct {
 	RegisteredAt  int64 `gorm:"not null"`
 	HeartbeatAt   int64 `gorm:"not null"`
 	StoppedAt     *int64
+	DrainingSince *int64 // an operator keeps new calls from it since then
 }
 
 // NodeQueue is the admission and fairness state of one node, apart from Node because every claim writes it.

@@ -62,8 +62,10 @@ func (i *Instance) host() string {
 	return strings.ToLower(u.Hostname())
 }
 
-// usable: it has not said that it stops, and calls and probes have not condemned it.
-func (i *Instance) usable() bool { return i.row.Lifecycle != Offline && i.health() != Inactive }
+// usable: nobody has said that it stops, and calls and probes have not condemned it.
+func (i *Instance) usable() bool {
+	return i.row.DrainingSince == nil && i.row.Lifecycle != Offline && i.health() != Inactive
+}
 
 // health is the stored one, or a newer verdict that is on its way to the store.
 func (i *Instance) health() string {
@@ -128,8 +130,8 @@ func (s *Service) Claim(nodeID, function string, tried map[string]bool) (*Claime
 func (s *Service) ClaimAny(nodeID, function string, tried map[string]bool) (*Claimed, error) {
 	for _, allowed := range []func(*Instance) bool{
 		(*Instance).usable,
-		func(i *Instance) bool { return i.row.Lifecycle != Offline },
-		func(*Instance) bool { return true },
+		func(i *Instance) bool { return i.row.DrainingSince == nil && i.row.Lifecycle != Offline },
+		func(i *Instance) bool { return i.row.DrainingSince == nil },
 	} {
 		c, err := s.claim(nodeID, function, tried, allowed)
 		if !errors.Is(err, ErrNoInstance) || errors.Is(err, ErrCircuitOpen) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -71,6 +72,9 @@ type InstanceJSON struct {
 	LastHeartbeat   string  `json:"last_heartbeat"`
 	RegisteredAt    string  `json:"registered_at"`
 	StoppedAt       *string `json:"stopped_at,omitempty"` // out of rotation since
+	DrainingSince   *string `json:"draining_since,omitempty"`
+	// Resting are the functions whose calls it has failed and that it gets one try of every ten seconds; as this replica sees it.
+	Resting []string `json:"resting,omitempty"`
 	InFlight        int64   `json:"in_flight"`            // calls of this replica
 }
 
@@ -195,7 +199,7 @@ func (s *Service) assemble(nodes []models.Node, instances []models.Instance, fun
 	}
 	for _, row := range instances {
 		if a := byID[row.NodeID]; a != nil {
-			a.add(row, s.pulses.inFlight(row.ID))
+			a.add(row, s.pulses.inFlight(row.ID), slices.Sorted(maps.Keys(s.Resting(row.ID))))
 		}
 	}
 	for _, f := range functions {
@@ -231,11 +235,15 @@ func agentOf(n models.Node, p profile) *AgentJSON {
 }
 
 // add shows one more instance. They come in the order of registration; the node is as well as the best of them.
-func (a *AgentJSON) add(row models.Instance, inFlight int64) {
+func (a *AgentJSON) add(row models.Instance, inFlight int64, resting []string) {
 	shown := InstanceJSON{
 		ID: row.ID, InstanceID: row.InstanceKey, BaseURL: row.BaseURL, InvocationURL: row.InvocationURL, Version: row.Version,
 		LifecycleStatus: row.Lifecycle, HealthStatus: row.Health, HealthReason: row.HealthReason,
-		LastHeartbeat: stamp(row.HeartbeatAt), RegisteredAt: stamp(row.RegisteredAt), InFlight: inFlight,
+		LastHeartbeat: stamp(row.HeartbeatAt), RegisteredAt: stamp(row.RegisteredAt), InFlight: inFlight, Resting: resting,
+	}
+	if row.DrainingSince != nil {
+		at := stamp(*row.DrainingSince)
+		shown.DrainingSince = &at
 	}
 	if row.StoppedAt != nil {
 		at := stamp(*row.StoppedAt)
