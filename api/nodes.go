@@ -31,7 +31,11 @@ func (s *Server) registerNode(c *fiber.Ctx) error {
 	return c.Status(fiber.StatusCreated).JSON(done)
 }
 
+// listNodes answers as the protocol has it; the page shows all of them.
 func (s *Server) listNodes(c *fiber.Ctx) error {
+	if !wantsJSON(c) {
+		return s.nodesPage(c)
+	}
 	for _, name := range []string{"team_id", "group_id"} {
 		if err := opaque(name, c.Query(name)); err != nil {
 			return err
@@ -47,6 +51,9 @@ func (s *Server) listNodes(c *fiber.Ctx) error {
 }
 
 func (s *Server) showNode(c *fiber.Ctx) error {
+	if !wantsJSON(c) {
+		return s.nodePage(c, fiber.StatusOK, "")
+	}
 	one, err := s.Nodes.Get(c.UserContext(), c.Params("id"), c.Query("version"))
 	if err != nil {
 		return nodeNotFound(err)

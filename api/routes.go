@@ -34,7 +34,7 @@ func (s *Server) Shared() []Route {
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.aboutRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
+	}, s.aboutRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.nodeRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.
@@ -54,8 +54,6 @@ func (s *Server) Machine() []Route {
 		{"POST", "/nodes/register", access.Agent, s.registerNode},
 		{"POST", "/nodes/status/bulk", access.Read, s.bulkNodeStatus},
 		{"POST", "/nodes", access.Agent, s.registerNode},
-		{"GET", "/nodes", access.Read, s.listNodes},
-		{"GET", "/nodes/:id", access.Read, s.showNode},
 		{"GET", "/nodes/:id/status", access.Read, s.nodeStatus},
 		{"POST", "/nodes/:id/status/refresh", access.Read, s.refreshNode},
 		{"PATCH", "/nodes/:id/status", access.Agent, s.renewLease},

@@ -74,8 +74,8 @@ type InstanceJSON struct {
 	StoppedAt       *string `json:"stopped_at,omitempty"` // out of rotation since
 	DrainingSince   *string `json:"draining_since,omitempty"`
 	// Resting are the functions whose calls it has failed and that it gets one try of every ten seconds; as this replica sees it.
-	Resting []string `json:"resting,omitempty"`
-	InFlight        int64   `json:"in_flight"`            // calls of this replica
+	Resting  []string `json:"resting,omitempty"`
+	InFlight int64    `json:"in_flight"` // calls of this replica
 }
 
 // Get returns one node. A version selects among its instances; ErrUnknownNode when none has it.

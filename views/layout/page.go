@@ -91,6 +91,7 @@ func navigation() []entry {
 		{key: "executions", label: "Executions", href: "/executions", icon: "executions"},
 		{key: "runs", label: "Runs", href: "/runs", icon: "runs"},
 		{key: "approvals", label: "Approvals", href: "/approvals", icon: "approvals"},
+		{key: "nodes", label: "Nodes", href: "/nodes", icon: "node"},
 		{key: "audit", label: "Audit", href: "/audit", icon: "note", admin: true},
 		{key: "settings", label: "Settings", href: "/settings", icon: "system"},
 	}
