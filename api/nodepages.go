@@ -126,11 +126,11 @@ func viewOfInstance(i node.InstanceJSON) nodeviews.Instance {
 	}
 	switch {
 	case i.LifecycleStatus == node.Offline:
-		v.State, v.Reason = nodeviews.Down, "it said that it stops"
+		v.State, v.Reason = nodeviews.Down, "It said that it stops."
 	case i.HealthStatus == node.Inactive:
 		v.State = nodeviews.Down
 	case v.Draining:
-		v.State, v.Reason = nodeviews.Draining, "no new calls; it finishes what it has begun"
+		v.State, v.Reason = nodeviews.Draining, "No new calls; it finishes what it has begun."
 	case i.HealthStatus == node.Degraded || i.LifecycleStatus == node.Degraded || len(i.Resting) > 0:
 		v.State = nodeviews.Degraded
 	}
@@ -146,17 +146,17 @@ func stateOfNode(instances []nodeviews.Instance) (nodeviews.State, string) {
 	all := len(instances)
 	switch {
 	case all == 0:
-		return nodeviews.Down, "it has no instance: work for it waits until one registers"
+		return nodeviews.Down, "It has no instance: work for it waits until one registers."
 	case count[nodeviews.Ready] == all:
 		return nodeviews.Ready, ""
 	case count[nodeviews.Ready]+count[nodeviews.Degraded] > 0 && count[nodeviews.Degraded] == 0 && count[nodeviews.Down] == 0:
-		return nodeviews.Ready, plural(count[nodeviews.Draining], "instance is draining", "instances are draining")
+		return nodeviews.Ready, plural(count[nodeviews.Draining], "instance is draining.", "instances are draining.")
 	case count[nodeviews.Ready]+count[nodeviews.Degraded] > 0:
-		return nodeviews.Degraded, plural(count[nodeviews.Down]+count[nodeviews.Degraded], "instance is not well", "instances are not well")
+		return nodeviews.Degraded, plural(count[nodeviews.Down]+count[nodeviews.Degraded], "instance is not well.", "instances are not well.")
 	case count[nodeviews.Draining] > 0:
-		return nodeviews.Draining, "every instance that is up is draining: work for it waits until another registers, or it is resumed"
+		return nodeviews.Draining, "Every instance that is up is draining: work for it waits until another registers or one is resumed."
 	}
-	return nodeviews.Down, "no instance can be reached: work for it waits until one comes back"
+	return nodeviews.Down, "No instance can be reached: work for it waits until one comes back."
 }
 
 func plural(n int, one, many string) string {

@@ -13,7 +13,7 @@ import (
 // failures that lie in the input are common, and there is nobody to do better.
 const (
 	breakAfter = 5
-	breakAlone = 10
+	breakAlone = 20
 	breakRest  = 10 * time.Second
 )
 

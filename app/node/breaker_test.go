@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,8 +21,8 @@ func TestABreakerCountsFailuresInARow(t *testing.T) {
 		"a caller's mistake counts nothing":   {false, "FFCCCCFCF", false},
 		"and hides nothing":                   {false, "FFCFFCF", true},
 		"who hung up says nothing":            {false, "HHHHHHHHHH", false},
-		"nine of the only one":                {true, "FFFFFFFFF", false},
-		"ten of the only one":                 {true, "FFFFFFFFFF", true},
+		"nineteen of the only one":            {true, strings.Repeat("F", 19), false},
+		"twenty of the only one":              {true, strings.Repeat("F", 20), true},
 		"a success closes it":                 {false, "FFFFFS", false},
 		"so does a caller's mistake":          {false, "FFFFFC", false},
 		"another failure keeps it open":       {false, "FFFFFF", true},

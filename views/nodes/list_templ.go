@@ -119,7 +119,7 @@ func List(p ListPage) templ.Component {
 						return templ_7745c5c3_Err
 					}
 				} else {
-					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 7, "<div class=\"panel\"><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Nodes\"><table class=\"table\"><caption class=\"sr\">Registered nodes</caption> <thead><tr><th scope=\"col\">State</th><th scope=\"col\">Node</th><th scope=\"col\" class=\"end\">Instances</th><th scope=\"col\">Version</th><th scope=\"col\" class=\"end\">Running / limit</th><th scope=\"col\" class=\"end\">Queued</th><th scope=\"col\" class=\"end\">Failed in 1 h</th><th scope=\"col\" class=\"end\">Functions</th><th scope=\"col\" class=\"end\">Heartbeat</th></tr></thead> <tbody>")
+					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 7, "<div class=\"panel\"><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of nodes\"><table class=\"table\"><caption class=\"sr\">Registered nodes</caption> <thead><tr><th scope=\"col\">State</th><th scope=\"col\">Node</th><th scope=\"col\" class=\"end\">Instances</th><th scope=\"col\">Version</th><th scope=\"col\" class=\"end\">Running / limit</th><th scope=\"col\" class=\"end\">Queued</th><th scope=\"col\" class=\"end\">Failed in 1 h</th><th scope=\"col\" class=\"end\">Functions</th><th scope=\"col\" class=\"end\">Heartbeat</th></tr></thead> <tbody>")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}

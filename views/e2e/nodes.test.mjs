@@ -1,0 +1,101 @@
+// Nodes in a real browser: what an operator sees of them and does to them.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { axe, leave, startBrowser, visitor } from "./browser.mjs";
+import { client, startAgent, startServer } from "./server.mjs";
+
+let server;
+let browser;
+let first;
+let second;
+let api;
+
+before(async () => {
+  server = await startServer();
+  api = client(server.base);
+  first = await startAgent("support-agent");
+  second = await startAgent("support-agent");
+  browser = await startBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  await first?.stop();
+  await second?.stop();
+  await server?.stop();
+});
+
+function visit(name, body, options = {}) {
+  test(name, async () => {
+    const v = await visitor(browser, { baseURL: server.base, ...options });
+    let failed = true;
+    try {
+      await body(await v.context.newPage());
+      failed = false;
+    } finally {
+      await leave(v, name, failed);
+    }
+  });
+}
+
+const reads = (locator, text) => locator.filter({ hasText: text }).first().waitFor();
+
+visit("without nodes the page says how one registers, and follows the first that does", async (page) => {
+  await page.goto("/nodes");
+  await page.locator("#live[data-on]").waitFor();
+  await reads(page.locator("h2"), "No agent has registered yet");
+  assert.deepEqual(await axe(page), []);
+  await api.register(first, "greet", "hold");
+  await reads(page.locator("#node-support-agent"), "1 of 1");
+  await api.register(second, "greet", "hold");
+  await reads(page.locator("#node-support-agent"), "2 of 2");
+  assert.deepEqual(await axe(page), []);
+});
+
+visit("an instance is drained and finishes what it has begun; the other takes the new calls", async (page) => {
+  const begun = await api.submit("support-agent.hold");
+  await page.goto("/nodes/support-agent");
+  await page.locator("#live[data-on]").waitFor();
+  await reads(page.locator(".stats a", { hasText: "Running" }).locator(".num"), "1");
+  await page.getByRole("button", { name: "Drain all" }).click();
+  await reads(page.getByRole("status"), "It gets no new calls");
+  await reads(page.locator(".page-head .badge"), "Draining");
+  const waits = await api.submit("support-agent.greet");
+  assert.equal((await api.get(waits)).status, "pending");
+  await reads(page.locator(".stats a", { hasText: "Queued" }).locator(".num"), "1");
+  await page.locator("tr", { hasText: second.base }).getByRole("button", { name: "Resume" }).click();
+  await reads(page.locator(".page-head .badge"), "Ready");
+  assert.equal((await api.ended(waits)).status, "succeeded");
+  first.release();
+  second.release();
+  assert.equal((await api.ended(begun)).status, "succeeded");
+  assert.deepEqual(await axe(page), []);
+});
+
+for (const scheme of ["light", "dark"]) {
+  visit(
+    `without script, narrow and ${scheme}, limits are set and a bad one is refused in words`,
+    async (page) => {
+      await page.goto("/nodes/support-agent");
+      await page.getByLabel("Executions at once").fill("7");
+      await page.getByRole("button", { name: "Set limits" }).click();
+      await reads(page.getByRole("status"), "The limits are in force");
+      assert.equal(await page.getByLabel("Executions at once").inputValue(), "7");
+      assert.match(await page.locator(".stats").textContent(), /of 7 at once/);
+      await page.locator("details", { hasText: "greet" }).locator("summary").click();
+      await reads(page.locator("pre"), "support-agent.greet");
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.equal(over, 0);
+    },
+    { javaScriptEnabled: false, viewport: { width: 320, height: 700 }, colorScheme: scheme },
+  );
+
+  visit(
+    `nothing on the page of a node is against the rules in ${scheme}`,
+    async (page) => {
+      await page.goto("/nodes/support-agent");
+      assert.deepEqual(await axe(page), []);
+    },
+    { colorScheme: scheme },
+  );
+}
