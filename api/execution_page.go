@@ -68,6 +68,9 @@ func (s *Server) executionPage(c *fiber.Ctx, d detail) error {
 	if row.Status == models.Waiting {
 		p.Facts.Approval = d.approval
 	}
+	if p.Place, p.Steps, err = s.Workflows.Position(ctx, row); err != nil {
+		return err
+	}
 	if p.Children, err = s.Executions.CountChildren(ctx, row.ID); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/filter"
+	"github.com/agentfield/agentfield/app/workflow"
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/static"
 	"github.com/agentfield/agentfield/views/components"
@@ -130,7 +131,11 @@ func (s *Server) overviewPage(c *fiber.Ctx, sum execution.Summary) error {
 	if err != nil {
 		return err
 	}
-	p.Failures, p.Recent, p.Since = failed.Rows, recent.Rows, since
+	latest, err := s.Workflows.List(ctx, workflow.RunFilter{Limit: handful})
+	if err != nil {
+		return err
+	}
+	p.Failures, p.Recent, p.Runs, p.Since = failed.Rows, recent.Rows, latest.Rows, since
 	if len(failed.Rows) > 0 {
 		groups, _, err := s.Executions.FailureGroups(ctx, since, shownGroups)
 		if err != nil {

@@ -52,3 +52,15 @@ func (s *Service) CountOpen(ctx context.Context) (active, waiting int, err error
 	}
 	return active, waiting, nil
 }
+
+// Position is the place of an execution in its run, from 1, in the order in which they were accepted, and how many there are. Counting
+// stops at CountLimit.
+func (s *Service) Position(ctx context.Context, e *models.Execution) (place, of int, err error) {
+	err = s.DB.QueryRow(ctx, `SELECT
+		(SELECT count(*) FROM (SELECT 1 FROM executions WHERE run_id = $1 AND (created_at, id) <= ($2, $3) LIMIT $4) c),
+		coalesce((SELECT total FROM runs WHERE id = $1), 0)`, []any{e.RunID, e.CreatedAt, e.ID, CountLimit}, &place, &of)
+	if err != nil {
+		return 0, 0, fmt.Errorf("find the place of %s in its run: %w", e.ID, err)
+	}
+	return place, of, nil
+}

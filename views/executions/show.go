@@ -31,6 +31,8 @@ type ShowPage struct {
 	Away       *Away                    // what has happened since the visitor last looked; nil: nothing, or they never did
 	Called     []*models.Execution      // some of those that this one has called, newest first
 	Reruns     []*models.Execution      // some of those that repeat this one, newest first
+	Place      int                      // its place in its run, from 1, in the order of acceptance; 0: unknown
+	Steps      int                      // executions of its run
 	Children   int                      // executions that this one has called; 0: none, or unknown
 }
 
@@ -66,7 +68,7 @@ type fact struct {
 func (p ShowPage) facts() []fact {
 	e := p.Execution
 	all := []fact{
-		{label: "Run", value: e.Workflow(), id: true, filter: Filter{Run: e.RunID}.Href()},
+		{label: p.position(), value: e.Workflow(), id: true, filter: "/runs/" + e.RunID + "?node=" + e.ID},
 	}
 	if e.ParentID != nil {
 		all = append(all, fact{label: "Called by", value: *e.ParentID, id: true, filter: "/executions/" + *e.ParentID})
@@ -99,6 +101,14 @@ func (p ShowPage) facts() []fact {
 		all = append(all, fact{label: "Error code", value: *e.ErrorCode, id: true})
 	}
 	return all
+}
+
+// position is where the execution stands in its run, as far as that is known.
+func (p ShowPage) position() string {
+	if p.Place == 0 || p.Steps < 2 {
+		return "Run"
+	}
+	return "Run, step " + strconv.Itoa(p.Place) + " of " + strconv.Itoa(p.Steps)
 }
 
 // queuedFor is how long it waited before its first attempt; ok is false while it still does.

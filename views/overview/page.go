@@ -21,6 +21,7 @@ type Page struct {
 	Groups   []Group             // of failures, the largest first; a handful
 	Failures []*models.Execution // failed and timed out, newest first; a handful
 	Recent   []*models.Execution // newest first; a handful
+	Runs     []*models.Run       // the same of runs
 	Start    Start
 	Since    int64 // ms: what the counts and groups of failures begin with
 }

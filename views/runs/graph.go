@@ -40,7 +40,7 @@ func (p ShowPage) itemClass(i *models.Item, goal string) string {
 	if i.Step != nil {
 		class += " is-" + string(i.Step.Status)
 	} else {
-		class += " " + worst(i.Counts)
+		class += " many " + worst(i.Counts)
 	}
 	if p.onPath(i) {
 		class += " on-path"
@@ -157,7 +157,7 @@ func isExpanded(i *models.Item) string {
 func itemSaid(i *models.Item, now time.Time) string {
 	switch i.Kind {
 	case models.ItemStep:
-		text := spoken(i.Step, i.Children, now)
+		text := spoken(i.Step, i.Children, now) + ", " + i.Step.NodeID
 		if i.ParentUnrecorded {
 			text += ", its parent is not recorded"
 		}
