@@ -29,7 +29,12 @@ const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 's
 
 // asPage sets what holds for every answer to a browser.
 func (s *Server) asPage(c *fiber.Ctx) error {
-	c.Locals(localSeq, s.Hub.Newest()) // before anything is read: what changes in between is told again
+	c.Locals(localSeq, s.Hub.Newest())                              // before anything is read: what changes in between is told again
+	for _, name := range []string{c.Cookies("tz"), c.Query("tz")} { // a shared address wins over what the visitor is used to
+		if ctx, ok := components.WithZone(c.UserContext(), name); ok {
+			c.SetUserContext(ctx)
+		}
+	}
 	c.Set(fiber.HeaderContentSecurityPolicy, csp)
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -279,6 +284,19 @@ func (s *Server) setTheme(c *fiber.Ctx) error {
 		theme = ""
 	}
 	c.Cookie(&fiber.Cookie{Name: "theme", Value: theme, Path: "/", MaxAge: 365 * 24 * 3600, SameSite: "Lax"})
+	return seeOther(c, localPath(c.FormValue("next", "/")))
+}
+
+// setZone keeps the zone in which times are written.
+func (s *Server) setZone(c *fiber.Ctx) error {
+	name := c.FormValue("tz")
+	if name == "" {
+		name = strings.TrimSpace(c.FormValue("place"))
+	}
+	if _, ok := components.WithZone(c.UserContext(), name); !ok {
+		return badRequest("invalid_parameter", "%q is no time zone: write local, utc or a name such as Europe/Berlin", components.FirstLine(name))
+	}
+	c.Cookie(&fiber.Cookie{Name: "tz", Value: name, Path: "/", MaxAge: 365 * 24 * 3600, SameSite: "Lax"})
 	return seeOther(c, localPath(c.FormValue("next", "/")))
 }
 

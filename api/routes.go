@@ -74,6 +74,7 @@ func (s *Server) Human() []Route {
 		{"GET", "/g/:id", access.Read, s.resolve},
 		{"GET", "/events", access.Read, s.stream},
 		{"POST", "/theme", access.Public, s.setTheme},
+		{"POST", "/zone", access.Public, s.setZone},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
 	}, s.aboutPages(), s.savedRoutes(), s.bulkPages(), s.workflowPages(), s.runPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // people choose their zone, and small images have no table of them
 
 	"github.com/spf13/cobra"
 

@@ -6,14 +6,14 @@ import { togglePause } from "./live";
 import { toggleZone } from "./time";
 import { toast } from "./toast";
 
-interface Key {
+export interface Key {
   /** one key, or two to be pressed one after the other */
   press: string;
   /** further keys that do the same */
   also?: string;
   does: string;
   /** missing: the browser does it by itself */
-  run?: () => void;
+  run?: () => unknown;
 }
 
 const groups: { name: string; keys: Key[] }[] = [
@@ -21,6 +21,7 @@ const groups: { name: string; keys: Key[] }[] = [
     name: "Everywhere",
     keys: [
       { press: "?", does: "Show or hide this sheet", run: toggleSheet },
+      { press: "Ctrl K", does: "Do anything: pages, actions, filters, ids", run: openPalette },
       { press: "/", does: "Go to the filter, or to the search box", run: focusFilter },
       { press: "g o", does: "Overview", run: () => location.assign("/") },
       { press: "g e", does: "Executions", run: () => location.assign("/executions") },
@@ -48,10 +49,12 @@ const groups: { name: string; keys: Key[] }[] = [
   { name: "Approvals", keys: approvalKeys },
 ];
 
+// "Ctrl K" is told from its modifier, not from a sequence, and a focused link opens by itself.
 const table = new Map(
   groups.flatMap((group) => group.keys).flatMap((key) => [[key.press, key.run] as const, [key.also ?? key.press, key.run] as const]),
 );
-table.delete("Enter"); // a focused link opens by itself
+table.delete("Enter");
+table.delete("Ctrl K");
 
 const offKey = "agentfield-keys-off";
 
@@ -76,6 +79,12 @@ function copyID(): void {
   const row = document.activeElement?.matches("a.row-link") ? document.activeElement.closest("[id]") : null;
   const id = row ? idOf(row) : document.querySelector<HTMLElement>("[data-page-id]")?.dataset.pageId;
   if (id) void copied("Id copied", id);
+}
+
+/** The palette is a script of its own, loaded when it is first asked for. */
+async function openPalette(): Promise<void> {
+  const address = document.getElementById("help")?.dataset.palette;
+  if (address) (await import(address)).open(groups);
 }
 
 // The sheet
@@ -151,6 +160,11 @@ function press(event: KeyboardEvent): void {
     closeMenus();
     return;
   }
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    void openPalette();
+    return;
+  }
   const sheet = document.querySelector("dialog[open]");
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || typing(event.target) || localStorage.getItem(offKey)) return;
   if (sheet && event.key !== "?") return;
@@ -182,5 +196,4 @@ export function startKeys(): void {
   document.addEventListener("keydown", press);
   document.addEventListener("pointerdown", (event) => closeMenus(event.target as Element));
   document.getElementById("help")?.addEventListener("click", toggleSheet);
-  document.getElementById("zone")?.addEventListener("click", () => toggleZone());
 }

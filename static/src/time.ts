@@ -62,38 +62,39 @@ function ago(ms: number): string {
   return `${Math.floor(ms / day)} d ago`;
 }
 
-const pad = (n: number, width = 2) => String(n).padStart(width, "0");
+const root = document.documentElement;
 
-function clock(at: Date, utc: boolean): string {
-  return utc
-    ? `${pad(at.getUTCHours())}:${pad(at.getUTCMinutes())}:${pad(at.getUTCSeconds())}`
-    : `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+/** The zone of the page: UTC, a place such as Europe/Berlin, or undefined for that of this machine. */
+let place: string | undefined = root.dataset.tz === "utc" ? "UTC" : root.dataset.tz;
+
+const formats = new Map<string | undefined, Intl.DateTimeFormat>();
+
+/** An instant in full: 2026-01-31 12:00:00. */
+function full(at: Date, timeZone?: string): string {
+  let format = formats.get(timeZone);
+  if (!format) {
+    format = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" });
+    formats.set(timeZone, format);
+  }
+  return format.format(at);
 }
-
-function date(at: Date, utc: boolean): string {
-  return utc
-    ? `${at.getUTCFullYear()}-${pad(at.getUTCMonth() + 1)}-${pad(at.getUTCDate())}`
-    : `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
-}
-
-const zoneKey = "agentfield-utc";
-let utc = localStorage.getItem(zoneKey) === "1";
 
 /** The time of day in the chosen zone. */
 export function timeOfDay(ms: number): string {
-  return clock(new Date(ms), utc);
+  return full(new Date(ms), place).slice(11);
 }
 
-/** Switches between local time and UTC and returns the zone now in use. */
+/** Switches between local time and UTC and returns the zone now in use. The cookie tells the server. */
 export function toggleZone(): string {
-  utc = !utc;
-  localStorage.setItem(zoneKey, utc ? "1" : "0");
+  place = place ? undefined : "UTC";
+  // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API does not exist on plain HTTP
+  document.cookie = `tz=${place ? "utc" : "local"}; path=/; samesite=lax; max-age=31536000`;
   tick();
   return zone();
 }
 
 function zone(): string {
-  return utc ? "UTC" : "local time";
+  return place ?? "local time";
 }
 
 function write(el: Element, text: string): void {
@@ -107,9 +108,9 @@ export function tick(): void {
   const at = now();
   for (const el of document.querySelectorAll<HTMLTimeElement>("time[data-ago], time[data-clock]")) {
     const then = new Date(el.dateTime);
-    const dated = el.dataset.clock === "full" ? `${date(then, utc)} ` : "";
-    write(el, el.dataset.ago === undefined ? dated + clock(then, utc) : ago(at - then.getTime()));
-    const both = `${date(then, true)} ${clock(then, true)} UTC · ${date(then, false)} ${clock(then, false)} local`;
+    const text = full(then, place);
+    write(el, el.dataset.ago !== undefined ? ago(at - then.getTime()) : el.dataset.clock ? text : text.slice(11));
+    const both = `${full(then, "UTC")} UTC · ${place && place !== "UTC" ? `${text} ${place}` : `${full(then)} local`}`;
     if (el.title !== both) {
       el.title = both;
     }
