@@ -54,13 +54,18 @@ func (s *Server) detail(ctx context.Context, f execution.Finished) (detail, erro
 	return d, err
 }
 
-// showExecution answers GET /executions/{id}, on request (?wait=30s) not before it has ended or waits for somebody.
+// showExecution answers GET /executions/{id}, on request (?wait=30s) not before its status has changed, or is another one than the caller
+// knows (&status=running).
 func (s *Server) showExecution(c *fiber.Ctx) error {
 	wait, err := waitParam(c.Query("wait"))
 	if err != nil {
 		return err
 	}
-	f, err := s.Executions.Wait(c.UserContext(), c.Params("id"), wait)
+	known, ok := models.ParseStatus(c.Query("status"))
+	if !ok && c.Query("status") != "" {
+		return badRequest("invalid_status", "%q is not a status: use %s", c.Query("status"), statusWords())
+	}
+	f, err := s.Executions.Wait(c.UserContext(), c.Params("id"), wait, known)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func TestLongPollAnswersWithTheEnd(t *testing.T) {
 		}
 		polls := make([]*apptest.Pending, 3)
 		for i := range polls {
-			polls[i] = r.Begin(t, http.MethodGet, "/api/v1/executions/"+id+"?wait=30", nil)
+			polls[i] = r.Begin(t, http.MethodGet, "/api/v1/executions/"+id+"?wait=30&status=running", nil)
 		}
 		release()
 		for _, poll := range polls {
@@ -34,13 +34,35 @@ func TestLongPollAnswersWithTheEnd(t *testing.T) {
 		}
 		call := taken(t, r, agent, `{}`)
 		// Should the question be slower than the report, it waits for the next change, which does not come.
-		poll := r.Begin(t, http.MethodGet, "/api/v1/executions/"+call.ExecutionID+"?wait=5s", nil)
+		poll := r.Begin(t, http.MethodGet, "/api/v1/executions/"+call.ExecutionID+"?wait=30s&status=running", nil)
 		report(t, r, call, `{"status":"waiting"}`)
 		hasAll(t, poll.Answer(t), map[string]string{"status": "waiting"})
 		for _, wait := range []string{"soon", "-1s", "NaN", "Inf", "1e400"} {
 			scenario{ask: "GET /api/v1/executions/" + id + "?wait=" + wait, status: http.StatusBadRequest, must: map[string]string{"code": "invalid_parameter"}}.run(t, r)
 		}
+		scenario{ask: "GET /api/v1/executions/" + id + "?wait=1s&status=jumping", status: http.StatusBadRequest, must: map[string]string{"code": "invalid_status"}}.run(t, r)
 		scenario{ask: "GET /api/v1/executions/exec_unknown?wait=30s", status: http.StatusNotFound, must: map[string]string{"error": "execution not found", "code": "execution_not_found"}}.run(t, r)
+	})
+}
+
+func TestLongPollAnswersWithEveryStatus(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		one := apptest.NewAgent(t, "single", apptest.Taking("take"))
+		r.Do(t, http.MethodPost, "/api/v1/nodes", one.Registration(map[string]any{"metadata": map[string]any{"custom": map[string]any{"max_concurrency": 1}}}))
+		first := r.Submit(t, "single.take", `{}`)
+		call := one.Called(t, first, 1)
+		second := r.Submit(t, "single.take", `{}`)
+		polls := []*apptest.Pending{
+			r.Begin(t, http.MethodGet, "/api/v1/executions/"+second+"?wait=30s&status=queued", nil),
+			r.Begin(t, http.MethodGet, "/api/v1/executions/"+second+"?wait=30s&status=queued", nil),
+		}
+		report(t, r, call, `{"status":"succeeded"}`)
+		for _, poll := range polls {
+			hasAll(t, poll.Answer(t), map[string]string{"status": "running"})
+		}
+		// What the caller does not know yet is told at once, what has ended always.
+		hasAll(t, r.Do(t, http.MethodGet, "/api/v1/executions/"+second+"?wait=30s&status=queued", nil), map[string]string{"status": "running"})
+		hasAll(t, r.Do(t, http.MethodGet, "/api/v1/executions/"+first+"?wait=30s&status=succeeded", nil), map[string]string{"status": "succeeded"})
 	})
 }
 

@@ -90,7 +90,7 @@ func New(o Options) *Server {
 		// Only listed proxies may say who the client is; none are.
 		EnableTrustedProxyCheck: true,
 	})
-	s.app.Use(s.identify, s.protect, s.recovered, plain)
+	s.app.Use(s.identify, s.logRequest, s.protect, s.recovered, plain)
 	if len(o.CORSOrigins) > 0 {
 		s.app.Use("/api", cors.New(cors.Config{
 			AllowOrigins: strings.Join(o.CORSOrigins, ","), AllowMethods: "GET,POST,PUT,PATCH,DELETE,OPTIONS",
@@ -155,10 +155,12 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	if f.code == "payload_too_large" && f.maxBytes == 0 {
 		f.maxBytes = s.BodyLimit
 	}
+	if f.executionID == "" && f.code != "execution_not_found" && f.code != "endpoint_not_found" {
+		named := *f
+		named.executionID = executionOf(c)
+		f = &named
+	}
 	if f.status >= 500 && f.code == "internal_error" {
-		if f.executionID == "" && strings.Contains(c.Path(), "/executions/") {
-			f.executionID = c.Params("id")
-		}
 		s.Log.Error("request failed", "request_id", requestID(c), "method", c.Method(), "path", c.Path(), "execution_id", f.executionID, "error", err)
 	}
 	if f.retryAfter > 0 {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func newClient() *http.Client {
@@ -222,13 +223,18 @@ func (r *Rig) Get(t *testing.T, id string) Answer {
 // Ended waits for an execution to end (or to wait for a person) and returns it.
 func (r *Rig) Ended(t *testing.T, id string) Answer {
 	t.Helper()
-	answer := r.Do(t, http.MethodGet, "/api/v1/executions/"+id+"?wait=25s", nil)
-	switch answer.Text("status") {
-	case "succeeded", "failed", "timeout", "cancelled", "waiting":
-		return answer
+	known := ""
+	for began := time.Now(); time.Since(began) < Patience; {
+		answer := r.Do(t, http.MethodGet, "/api/v1/executions/"+id+"?wait=25s&status="+known, nil)
+		switch known = answer.Text("status"); known {
+		case "succeeded", "failed", "timeout", "cancelled", "waiting":
+			return answer
+		case "":
+			t.Fatalf("execution %s cannot be read: %d %s", id, answer.Status, answer.Body)
+		}
 	}
-	t.Fatalf("execution %s does not end: %d %s", id, answer.Status, answer.Body)
-	return answer
+	t.Fatalf("execution %s does not end: it is %s", id, known)
+	return Answer{}
 }
 
 // Events are the kinds of the events of an execution, oldest first, without the prefix "execution.". Those that come whenever somebody

@@ -30,6 +30,7 @@ type Rig struct {
 
 	config config.Config
 	client *http.Client
+	log    *slog.Logger
 }
 
 // Option changes the configuration of the server before it starts.
@@ -51,6 +52,12 @@ func Each(t *testing.T, fn func(t *testing.T, r *Rig), options ...Option) {
 // credentials.
 func New(t *testing.T, options ...Option) *Rig {
 	t.Helper()
+	return NewLogging(t, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})), options...) // shown when the test fails
+}
+
+// NewLogging is New with a log of the test's own.
+func NewLogging(t *testing.T, log *slog.Logger, options ...Option) *Rig {
+	t.Helper()
 	c := config.Default()
 	c.Listen, c.DataDir = "127.0.0.1:0", t.TempDir()
 	c.ShutdownGrace = 4 * time.Second
@@ -63,7 +70,7 @@ func New(t *testing.T, options ...Option) *Rig {
 	if c.DatabaseURL == "" {
 		copyTemplate(t, c.DataDir)
 	}
-	r := &Rig{Clock: &Clock{}, config: c, client: newClient()}
+	r := &Rig{Clock: &Clock{}, config: c, client: newClient(), log: log}
 	t.Cleanup(r.client.CloseIdleConnections)
 	r.start(t)
 	r.Store = openStore(t, c)
@@ -72,8 +79,7 @@ func New(t *testing.T, options ...Option) *Rig {
 
 func (r *Rig) start(t *testing.T) {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})) // shown when the test fails
-	a, err := app.NewWithClock(t.Context(), r.config, log, r.Clock.Now)
+	a, err := app.NewWithClock(t.Context(), r.config, r.log, r.Clock.Now)
 	if err != nil {
 		t.Fatalf("build the server: %v", err)
 	}

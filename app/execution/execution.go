@@ -250,10 +250,13 @@ func (s *Service) heard(events []*models.Event) {
 		}
 		status, ok := statusOf(e.Kind)
 		if !ok {
+			s.waiters.moved(*e.ExecutionID) // an attempt that failed is back in the queue
 			continue
 		}
 		if status.Terminal() || status == models.Waiting {
 			s.waiters.changed(*e.ExecutionID)
+		} else {
+			s.waiters.moved(*e.ExecutionID)
 		}
 		if status == models.Waiting {
 			s.inFlight.free(*e.ExecutionID)

@@ -404,7 +404,7 @@ func (r *rig) submit(t *testing.T, sub execution.Submission) string {
 func (r *rig) finish(t *testing.T, id string) execution.Finished {
 	t.Helper()
 	for range 40 {
-		f, err := r.Wait(t.Context(), id, time.Second)
+		f, err := r.Wait(t.Context(), id, time.Second, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,7 @@ type waiters struct {
 type waiter struct {
 	settled chan outcome  // the row and its result, when the end was written here
 	changed chan struct{} // look at the row
+	every   bool          // every status matters, not only the end and a wait: who waits for the result need not read the row so often
 }
 
 type outcome struct {
@@ -66,6 +67,28 @@ func (w *waiters) changed(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for one := range w.byID[id] {
+		select {
+		case one.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// watch makes a waiter hear of every status.
+func (w *waiters) watch(one *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	one.every = true
+}
+
+// moved tells those to whom every status matters.
+func (w *waiters) moved(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.byID[id] {
+		if !one.every {
+			continue
+		}
 		select {
 		case one.changed <- struct{}{}:
 		default:
@@ -288,32 +311,32 @@ func inSeconds(d time.Duration) string {
 	return fmt.Sprintf("%d ms", d.Milliseconds())
 }
 
-// Wait returns the execution once it has ended or waits for a person, or as it is after d.
-func (s *Service) Wait(ctx context.Context, id string, d time.Duration) (Finished, error) {
+// Wait returns the execution once its status is another than the known one, or as it is after d. Without a known status it is the one at
+// the time of asking; what has ended is returned at once.
+func (s *Service) Wait(ctx context.Context, id string, d time.Duration, known models.Status) (Finished, error) {
 	w := s.waiters.add(id)
+	s.waiters.watch(w)
 	defer s.waiters.remove(id, w)
 	f, err := s.Get(ctx, id)
 	if err != nil || d <= 0 {
 		return f, err
 	}
-	was := f.Row.Status
+	if known == "" {
+		known = f.Row.Status
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	for !f.Row.Status.Terminal() && f.Row.Status == was {
+	for !f.Row.Status.Terminal() && f.Row.Status == known {
 		select {
 		case <-w.settled:
-			return s.Get(ctx, id)
 		case <-w.changed:
-			if f, err = s.Get(ctx, id); err != nil {
-				return f, err
-			}
-			if f.Row.Status == models.Queued || f.Row.Status == models.Running || f.Row.Status == models.Pending {
-				was = f.Row.Status // on its way: not yet what the caller waits for
-			}
 		case <-timer.C:
 			return s.Get(ctx, id)
 		case <-s.stopping:
 			return s.Get(ctx, id)
+		}
+		if f, err = s.Get(ctx, id); err != nil {
+			return f, err
 		}
 	}
 	return f, nil

@@ -162,14 +162,14 @@ func TestACancelElsewhereHangsUpTheCall(t *testing.T) {
 func TestLongPolling(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		r, id := accepted(t, db)
-		f, err := r.Wait(t.Context(), id, time.Millisecond)
+		f, err := r.Wait(t.Context(), id, time.Millisecond, "")
 		if err != nil || f.Row.Status != models.Running {
 			t.Fatalf("%v, %v", f.Row, err)
 		}
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				f, err := r.Wait(t.Context(), id, patience)
+				f, err := r.Wait(t.Context(), id, patience, "")
 				if err != nil {
 					t.Error(err)
 					return
@@ -185,7 +185,7 @@ func TestLongPolling(t *testing.T) {
 		if r.Waiters() != 0 {
 			t.Error("somebody still waits")
 		}
-		if _, err := r.Wait(t.Context(), "exec_none", time.Second); err == nil {
+		if _, err := r.Wait(t.Context(), "exec_none", time.Second, ""); err == nil {
 			t.Error("what does not exist was found")
 		}
 	})

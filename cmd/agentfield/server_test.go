@@ -116,12 +116,12 @@ func TestTheDemoShowsCommandsThatWork(t *testing.T) {
 	polled := commands[3].do(t, http.StatusAccepted)
 
 	var end map[string]any
-	get(t, base+"/api/v1/executions/"+decided["execution_id"].(string)+"?wait=30s", &end)
+	ended(t, base+"/api/v1/executions/"+decided["execution_id"].(string), &end)
 	if paid, _ := end["result"].(map[string]any); end["status"] != "succeeded" || paid["outcome"] != "paid" {
 		t.Errorf("the approved claim ended as %v with %v", end["status"], end["result"])
 	}
 	end = nil
-	get(t, base+"/api/v1/executions/"+polled["execution_id"].(string)+"?wait=30s", &end)
+	ended(t, base+"/api/v1/executions/"+polled["execution_id"].(string), &end)
 	if end["status"] != "succeeded" {
 		t.Errorf("the execution that was asked for ended as %v", end)
 	}
@@ -239,6 +239,22 @@ func (w *watched) find(t *testing.T, pattern string) string {
 		case <-next:
 		case <-deadline:
 			t.Fatalf("%s does not appear in:\n%s", pattern, w)
+		}
+	}
+}
+
+// ended asks for an execution until it has ended: a long poll answers with every change of status.
+func ended(t *testing.T, url string, end *map[string]any) {
+	t.Helper()
+	for known := ""; ; {
+		*end = nil
+		get(t, url+"?wait=30s&status="+known, end)
+		known, _ = (*end)["status"].(string)
+		switch known {
+		case "succeeded", "failed", "timeout", "cancelled":
+			return
+		case "":
+			t.Fatalf("%s: %v", url, *end)
 		}
 	}
 }
