@@ -143,6 +143,19 @@ func Note(ctx context.Context, message string, tags ...string) {
 	tell(ctx, "/api/v1/executions/note", map[string]any{"message": message, "tags": notNil(tags)})
 }
 
+// Log adds a line to the log of the execution that ctx belongs to: debug, info, warn or error, with attributes that may be nil. Like Note, it
+// never fails the function; it waits for the control plane, so that lines keep their order.
+func Log(ctx context.Context, level, message string, attributes map[string]any) {
+	r := runOf(ctx)
+	if r == nil || r.ID == "" {
+		return
+	}
+	tell(ctx, executionPath(r.ID, "/logs"), map[string]any{
+		"v": 1, "ts": time.Now().UTC().Format(time.RFC3339Nano), "execution_id": r.ID, "run_id": r.RunID, "agent_node_id": r.NodeID, "reasoner_id": r.Function,
+		"level": level, "source": "sdk.user", "message": message, "attributes": attributes, "attempt": r.Attempt, "sdk_language": "go",
+	})
+}
+
 // Progress tells how far the execution is, as a fraction from 0 to 1, and what it is doing. Like Note, it never fails the function.
 func Progress(ctx context.Context, fraction float64, message string) {
 	tellProgress(ctx, map[string]any{"progress": fraction, "message": message})

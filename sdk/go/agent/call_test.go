@@ -168,6 +168,7 @@ func TestNotesAndProgressBelongToTheExecution(t *testing.T) {
 		Note(ctx, "half way", "status", "info")
 		Progress(ctx, 0.5, "reading")
 		Partial(ctx, 0.75, "writing", []int{1})
+		Log(ctx, "warn", "slow", map[string]any{"ms": 4200})
 		return nil, nil
 	})
 	start(t, a)
@@ -187,6 +188,17 @@ func TestNotesAndProgressBelongToTheExecution(t *testing.T) {
 			t.Errorf("progress: %s, want %s", got, want)
 		}
 	}
+	var line struct {
+		Message, Level, Source string
+		NodeID                 string `json:"agent_node_id"`
+		ID                     string `json:"execution_id"`
+		Attributes             map[string]int
+	}
+	logged, _ := json.Marshal(plane.AwaitRequest("POST", "/api/v1/executions/exec_1/logs", 1).Body)
+	if err := json.Unmarshal(logged, &line); err != nil || line.Message != "slow" || line.Level != "warn" || line.NodeID != "tester" || line.ID != "exec_1" || line.Attributes["ms"] != 4200 {
+		t.Errorf("log: %s", logged)
+	}
+	Log(t.Context(), "info", "nobody listens", nil)
 	Note(t.Context(), "nobody listens") // outside of an execution: nothing happens
 	Progress(t.Context(), 1, "")
 }

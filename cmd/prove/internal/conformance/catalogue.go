@@ -180,13 +180,13 @@ func forum() []Row {
 	return []Row{
 		open("S138", "Progress survives leaving the page"),
 		open("S139", "One executions table"),
-		open("S140", "Partial output"),
+		row("S140", "Partial output is there while it runs", shared, resultSoFar),
 		open("S141", "Notifier rules"),
 		shownBy("S142", "The start returns a run id at once", "S6"),
 		open("S143", "The page refreshes"),
 		open("S144", "Three page states"),
 		row("S145", "Idempotency-Key replays the same execution", shared, sameKeySameExecution),
-		open("S146", "Live logs and notes"),
+		row("S146", "Logs and notes while it runs, calls inside agents in the run", shared, saidWhileItRuns),
 		open("S147", "Agents as tools"),
 		row("S148", "10 MB pass, 100 MB are refused, memory is bounded", solitary, largeValues),
 	}
