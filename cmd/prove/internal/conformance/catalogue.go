@@ -178,13 +178,13 @@ func architecture() []Row {
 
 func forum() []Row {
 	return []Row{
-		open("S138", "Progress survives leaving the page"),
+		row("S138", "Progress survives leaving the page", shared, progressIsThereOnReturn),
 		open("S139", "One executions table"),
 		row("S140", "Partial output is there while it runs", shared, resultSoFar),
 		open("S141", "Notifier rules"),
 		shownBy("S142", "The start returns a run id at once", "S6"),
 		open("S143", "The page refreshes"),
-		open("S144", "Three page states"),
+		row("S144", "Three page states", shared, threePageStates),
 		row("S145", "Idempotency-Key replays the same execution", shared, sameKeySameExecution),
 		row("S146", "Logs and notes while it runs, calls inside agents in the run", shared, saidWhileItRuns),
 		open("S147", "Agents as tools"),
