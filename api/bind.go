@@ -118,6 +118,9 @@ func opaque(name, value string) error {
 	return nil
 }
 
+// cannotBe reports whether nothing can have such an id.
+func cannotBe(name, id string) bool { return opaque(name, id) != nil }
+
 // instantParam reads a time filter: RFC 3339, or how long ago ("15m", "24h", "7d"). 0 when absent.
 func instantParam(name, value string, now time.Time) (int64, error) {
 	if value == "" {

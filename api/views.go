@@ -24,7 +24,7 @@ const (
 // viewAlone is where an address leads that names a view and nothing else. What else is in an address wins over its view.
 func (s *Server) viewAlone(c *fiber.Ctx, list string) (string, error) {
 	id := c.Query("view")
-	if id == "" || wantsJSON(c) || len(narrowing(queryOf(c))) > 0 || opaque("view", id) != nil {
+	if id == "" || wantsJSON(c) || len(narrowing(queryOf(c))) > 0 || cannotBe("view", id) {
 		return "", nil
 	}
 	v, err := s.Views.Get(c.UserContext(), list, id)
@@ -77,7 +77,7 @@ func (s *Server) viewsOf(c *fiber.Ctx, list string) (search.Views, error) {
 		shown.Own = append(shown.Own, s.shownView(c, v))
 	}
 	id := c.Query("view")
-	if id == "" || opaque("view", id) != nil {
+	if id == "" || cannotBe("view", id) {
 		return shown, nil
 	}
 	current, err := s.Views.Get(c.UserContext(), list, id)

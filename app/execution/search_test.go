@@ -11,7 +11,7 @@ import (
 )
 
 // searchable is a few executions that differ in everything that can be asked for. Their ids are put in words below.
-func searchable(t *testing.T, db *database.DB, r *rig) {
+func searchable(t *testing.T, db *database.DB) {
 	t.Helper()
 	register(t, db, "support-eu", 0)
 	now := db.NowMs()
@@ -71,7 +71,7 @@ func (r *rig) search(t *testing.T, text string) []string {
 func TestFiltersFindWhatTheySay(t *testing.T) {
 	eachWithClock(t, func(t *testing.T, db *database.DB, _ *clock) {
 		r := newRig(t, db, echo)
-		searchable(t, db, r)
+		searchable(t, db)
 		for text, want := range map[string]string{
 			"":                       "aa1 ab2 bb3 bb4 cc5",
 			"status:failed,timeout":  "ab2 bb3",
@@ -140,7 +140,7 @@ func TestFiltersFindWhatTheySay(t *testing.T) {
 func TestAFilteredListPagesToItsEnd(t *testing.T) {
 	eachWithClock(t, func(t *testing.T, db *database.DB, _ *clock) {
 		r := newRig(t, db, echo)
-		searchable(t, db, r)
+		searchable(t, db)
 		query, _ := filter.Executions().Parse("-status:cancelled")
 		var seen []string
 		for cursor := ""; ; {
@@ -164,7 +164,7 @@ func TestAFilteredListPagesToItsEnd(t *testing.T) {
 func TestSuggestionsBeginAsTyped(t *testing.T) {
 	eachWithClock(t, func(t *testing.T, db *database.DB, _ *clock) {
 		r := newRig(t, db, echo)
-		searchable(t, db, r)
+		searchable(t, db)
 		change(t, db, `INSERT INTO nodes (id, team_id, group_id, version, deployment, registration, registered_at, updated_at)
 			VALUES ('support-us', '', '', '', 'long_running', '{}', 1, 1) ON CONFLICT DO NOTHING`)
 		change(t, db, `INSERT INTO functions (node_id, name, kind, description, tags, position) VALUES ('support-us', 'greet', 'reasoner', '', '[]', 0)`)
