@@ -19,7 +19,7 @@ func pageOf(t *testing.T, r *apptest.Rig, path string) string {
 	return string(answer.Body)
 }
 
-func wantWords(t *testing.T, html string, there []string, not []string) {
+func wantWords(t *testing.T, html string, there, not []string) {
 	t.Helper()
 	for _, words := range there {
 		if !strings.Contains(html, words) {

@@ -39,8 +39,12 @@ func (s *Server) observed(c *fiber.Ctx) (execution.Local, error) {
 		into  *string
 		given string
 	}{
-		{"execution_id", &e.ExecutionID, c.Get("X-Execution-ID")}, {"workflow_id", &e.WorkflowID, ""}, {"run_id", &e.RunID, ""},
-		{"reasoner_id", &e.ReasonerID, "local"}, {"agent_node_id", &e.NodeID, c.Get("X-Agent-Node-ID", "unknown")}, {"parent_execution_id", &e.ParentID, ""},
+		{"execution_id", &e.ExecutionID, c.Get("X-Execution-ID")},
+		{"workflow_id", &e.WorkflowID, ""},
+		{"run_id", &e.RunID, ""},
+		{"reasoner_id", &e.ReasonerID, "local"},
+		{"agent_node_id", &e.NodeID, c.Get("X-Agent-Node-ID", "unknown")},
+		{"parent_execution_id", &e.ParentID, ""},
 	} {
 		if *id.into == "" {
 			*id.into = id.given

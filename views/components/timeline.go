@@ -56,8 +56,13 @@ func (s Shown) Any() bool { return s != Shown{} }
 // Levels are the words of Level with their labels.
 func Levels() [][2]string {
 	return [][2]string{
-		{"", "Everything"}, {"status", "Statuses"}, {"notes", "Notes and progress"}, {"debug", "Log, from debug"}, {"info", "Log, from info"},
-		{"warn", "Warnings and errors"}, {"error", "Errors"},
+		{"", "Everything"},
+		{"status", "Statuses"},
+		{"notes", "Notes and progress"},
+		{"debug", "Log, from debug"},
+		{"info", "Log, from info"},
+		{"warn", "Warnings and errors"},
+		{"error", "Errors"},
 	}
 }
 

@@ -13,8 +13,12 @@ import (
 // tell running from queued, so both are shown as running.
 func countsOf(r *models.Run) []models.StatusCount {
 	return []models.StatusCount{
-		{Status: models.Succeeded, Count: r.Succeeded}, {Status: models.Failed, Count: r.Failed}, {Status: models.Timeout, Count: r.Timeout},
-		{Status: models.Cancelled, Count: r.Cancelled}, {Status: models.Waiting, Count: r.Waiting}, {Status: models.Running, Count: r.Active()},
+		{Status: models.Succeeded, Count: r.Succeeded},
+		{Status: models.Failed, Count: r.Failed},
+		{Status: models.Timeout, Count: r.Timeout},
+		{Status: models.Cancelled, Count: r.Cancelled},
+		{Status: models.Waiting, Count: r.Waiting},
+		{Status: models.Running, Count: r.Active()},
 	}
 }
 
