@@ -59,14 +59,7 @@ func (p ShowPage) countsMatch(i *models.Item) bool {
 	if i.Step != nil || p.View.Query != "" {
 		return false
 	}
-	for _, c := range i.Counts {
-		for _, s := range p.View.Statuses {
-			if c.Status == s {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(i.Counts, func(c models.StatusCount) bool { return slices.Contains(p.View.Statuses, c.Status) })
 }
 
 // worst is the family of what should be seen first among many.
