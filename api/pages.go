@@ -180,6 +180,7 @@ func (s *Server) listPage(c *fiber.Ctx, f execution.Filter, list execution.Page)
 		Frame: s.frame(c, "Executions", "executions", layout.Crumb{Label: "Executions"}), Filter: asWritten(c, f), Rows: list.Rows,
 		Cursor: f.Cursor, Next: list.Next, Prev: list.Prev, Any: true,
 	}
+	p.Frame.Assets = []string{"hints.js"}
 	sum, err := s.Executions.Active(ctx)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/app/filter"
 	"github.com/agentfield/agentfield/app/workflow"
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/views/components"
@@ -48,6 +49,9 @@ func (s *Server) runFilter(c *fiber.Ctx) (workflow.RunFilter, error) {
 		}
 	}
 	var err error
+	if f.Query, err = typedFilter(c, filter.Runs()); err != nil {
+		return f, err
+	}
 	if f.Statuses, err = statusesParam(c.Query("status")); err != nil {
 		return f, err
 	}
@@ -81,7 +85,7 @@ func statusesParam(list string) ([]models.Status, error) {
 func runFilterAsWritten(c *fiber.Ctx, f workflow.RunFilter) runs.Filter {
 	w := runs.Filter{
 		Statuses: f.Statuses, Target: c.Query("target", c.Query("node")), Session: f.Session, Actor: f.Actor,
-		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit,
+		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, Search: shownSearch(c, filter.Runs()),
 	}
 	if f.Waiting {
 		w.Statuses = []models.Status{models.Waiting}
@@ -152,7 +156,7 @@ func runJSON(r *models.Run, base string) []byte {
 func (s *Server) runsPage(c *fiber.Ctx, f workflow.RunFilter, list workflow.RunPage) error {
 	ctx := c.UserContext()
 	frame := s.frame(c, "Runs", "runs", layout.Crumb{Label: "Runs"})
-	frame.Assets = []string{"runs.css"}
+	frame.Assets = []string{"runs.css", "hints.js"}
 	p := runs.ListPage{
 		Frame: frame, Filter: runFilterAsWritten(c, f), Rows: list.Rows, Cursor: f.Cursor, Next: list.Next, Prev: list.Prev, Any: true,
 	}

@@ -55,6 +55,9 @@ func (s *Server) suggest(c *fiber.Ctx) error {
 	}
 	k, ok := filter.Executions().Key(key)
 	if !ok {
+		k, ok = filter.Runs().Key(key)
+	}
+	if !ok {
 		return badRequest("invalid_parameter", "key is one of those of the filter language")
 	}
 	values := beginning(k.Words, prefix)
@@ -63,6 +66,9 @@ func (s *Server) suggest(c *fiber.Ctx) error {
 		if values, err = s.Executions.Suggest(c.UserContext(), k.Name, prefix); err != nil {
 			return err
 		}
+	}
+	if values == nil {
+		values = []string{} // of numbers and times there is nothing to suggest
 	}
 	c.Set(fiber.HeaderCacheControl, "private, max-age=60")
 	if !wantsJSON(c) {

@@ -9,6 +9,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/filter"
 	"github.com/agentfield/agentfield/models"
 )
 
@@ -22,9 +23,10 @@ type RunFilter struct {
 	Run      string // its id, or the name its callers gave it
 	Search   string // part of the id, the name or the target of the run
 	Waiting  bool   // somebody is waited for
-	Since    int64  // ms, inclusive
-	Until    int64  // ms, exclusive
-	Limit    int    // 1 to 200; 0: 25
+	Query    filter.Query
+	Since    int64 // ms, inclusive
+	Until    int64 // ms, exclusive
+	Limit    int   // 1 to 200; 0: 25
 	Cursor   string
 }
 
@@ -84,7 +86,7 @@ func (s *Service) filtered(ctx context.Context, f RunFilter) *gorm.DB {
 	if f.Until > 0 {
 		q = q.Where("created_at < ?", f.Until)
 	}
-	return q
+	return s.searched(q, f.Query)
 }
 
 // statusClause writes the statuses as literals, and the condition of a partial index if they all lie in it. The words come from our

@@ -50,7 +50,7 @@ func rules() []rule {
 		concept("node"),
 		concept("notify"),
 		concept("webhook", "app/execution"),
-		{from: "app/workflow", within: []string{"models", "app/database"}, not: web},
+		{from: "app/workflow", within: []string{"models", "app/database", "app/filter"}, not: web},
 		{from: "views", within: []string{"models", "views/", "static"}, not: slices.Concat(store, []string{"github.com/gofiber/"})},
 		{from: "static", within: []string{}, not: slices.Concat(store, web)},
 		{from: "sdk/go/agent", within: []string{}, not: slices.Concat(store, web)},

@@ -151,6 +151,19 @@ visit(
   [/422/],
 );
 
+visit("values are offered for the term that is typed, on the lists of executions and runs", async (page) => {
+  for (const path of ["/executions", "/runs"]) {
+    await page.goto(path);
+    await page.locator("html[data-js]").waitFor();
+    await page.locator("#f-q").pressSequentially("status:failed node:supp");
+    await page.locator("#q-hints option[value='status:failed node:support-agent']").waitFor({ state: "attached" });
+    await page.locator("#f-q").fill("node:billing");
+    await page.locator("#f-q").press("Enter");
+    await page.locator(".chip", { hasText: "node:billing" }).waitFor();
+    assert.deepEqual(await axe(page), []);
+  }
+});
+
 visit("the palette does things by keyboard alone", async (page) => {
   await page.goto("/executions");
   await page.locator("html[data-js]").waitFor();

@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/views/components"
+	"github.com/agentfield/agentfield/views/search"
 )
 
 // Filter is what the URL of the list says. Empty fields do not narrow.
@@ -21,6 +22,7 @@ type Filter struct {
 	Since    string          // since: 15m, 24h, 7d or RFC 3339, as it was written
 	Until    string          // until: the same
 	Limit    int             // limit; 0: the default
+	Search   search.Typed    // q: the filter language
 }
 
 // term is one part of a filter, as it stands in the URL.
@@ -28,7 +30,7 @@ type term struct{ key, value string }
 
 func (f Filter) terms() []term {
 	all := []term{
-		{"status", joined(f.Statuses)}, {"target", f.Target}, {"session", f.Session}, {"actor", f.Actor}, {"since", f.Since}, {"until", f.Until},
+		{"status", joined(f.Statuses)}, {"target", f.Target}, {"session", f.Session}, {"actor", f.Actor}, {"since", f.Since}, {"until", f.Until}, {"q", f.Search.Text},
 	}
 	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
 }
@@ -86,6 +88,12 @@ func (f Filter) without(key string) Filter {
 	return f
 }
 
+// asking is the filter with what is typed replaced.
+func (f Filter) asking(q string) Filter {
+	f.Search.Text = q
+	return f
+}
+
 // tab is a filter by status that has a name.
 type tab struct {
 	label    string
@@ -109,14 +117,19 @@ func (f Filter) is(t tab) bool {
 }
 
 func (f Filter) chips() []components.Chip {
-	terms := f.terms()
-	all := make([]components.Chip, len(terms))
-	for i, t := range terms {
+	var all []components.Chip
+	for _, t := range f.terms() {
+		if t.key == "q" {
+			continue // each of its terms has a chip of its own
+		}
 		words := t.value
 		if t.key == "status" {
 			words = strings.Join(labels(f.Statuses), ", ")
 		}
-		all[i] = components.Chip{Key: t.key, Words: words, Href: f.without(t.key).Href()}
+		all = append(all, components.Chip{Key: t.key, Words: words, Href: f.without(t.key).Href()})
+	}
+	for _, t := range f.Search.Terms {
+		all = append(all, components.Chip{Words: t.Text, Href: f.asking(t.Rest).Href()})
 	}
 	return all
 }
