@@ -33,7 +33,12 @@ func TestOperatorsLookAfterNodes(t *testing.T) {
 		if got := r.Ended(t, id).Text("status"); got != "succeeded" {
 			t.Errorf("after the resumption it is %s", got)
 		}
-		if got := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE object_kind = 'node'"); got != "4" {
+		runAll(t, r, []scenario{
+			{name: "stop", ask: "POST /api/v1/nodes/demo/shutdown", status: http.StatusAccepted},
+			{name: "remove what is down", ask: "POST /api/v1/nodes/demo/remove", status: http.StatusOK, must: map[string]string{"node_id": "demo", "removed": "true"}},
+			{name: "removed", ask: "GET /api/v1/nodes/demo", status: http.StatusNotFound, must: map[string]string{"code": "node_not_found"}},
+		})
+		if got := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE object_kind = 'node'"); got != "5" {
 			t.Errorf("%s entries in the audit log", got)
 		}
 	})

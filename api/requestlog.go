@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
 )
@@ -15,14 +14,14 @@ func (s *Server) logRequest(c *fiber.Ctx) error {
 	if !s.Log.Enabled(c.UserContext(), slog.LevelDebug) {
 		return c.Next()
 	}
-	began := time.Now()
+	began := s.Now()
 	err := c.Next()
 	if err != nil { // the answer to an error is written here, or its status would not be known yet
 		if failed := s.fail(c, err); failed != nil {
 			return failed
 		}
 	}
-	s.Log.Debug("request", "method", c.Method(), "path", c.Path(), "status", c.Response().StatusCode(), "duration_ms", time.Since(began).Milliseconds(),
+	s.Log.Debug("request", "method", c.Method(), "path", c.Path(), "status", c.Response().StatusCode(), "duration_ms", s.Now().Sub(began).Milliseconds(),
 		"request_id", requestID(c), "execution_id", executionOf(c))
 	return nil
 }

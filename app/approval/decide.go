@@ -356,7 +356,7 @@ func (s *Service) tell(ctx context.Context, tx *database.Tx, row *models.Executi
 		body["response"] = string(came.Response)
 	}
 	if came.Edited != nil {
-		body["edited_payload"] = json.RawMessage(came.Edited)
+		body["edited_payload"] = string(came.Edited)
 	}
 	text, err := json.Marshal(body)
 	if err != nil {

@@ -87,7 +87,7 @@ func TestTheDecisionIsPostedToTheAgent(t *testing.T) {
 			t.Fatalf("%s: %v", got.body, err)
 		}
 		for key, want := range map[string]string{
-			"execution_id": a.ExecutionID, "approval_request_id": "claim", "decision": "approved", "new_status": "running", "feedback": "less", "response": `{"amount":5}`,
+			"execution_id": a.ExecutionID, "approval_request_id": "claim", "decision": "approved", "new_status": "running", "feedback": "less", "response": `{"amount":5}`, "edited_payload": `{"amount":5}`,
 		} {
 			if body[key] != want {
 				t.Errorf("%s is %q, not %q", key, body[key], want)

@@ -37,7 +37,7 @@ func (p ComparePage) complete() bool { return p.Sides[0] != nil && p.Sides[1] !=
 // comparedUpTo is the largest body that is compared by path: beyond it nobody reads the list.
 const comparedUpTo = 256 << 10
 
-func comparable(a, b []byte) bool { return len(a) <= comparedUpTo && len(b) <= comparedUpTo }
+func smallEnough(a, b []byte) bool { return len(a) <= comparedUpTo && len(b) <= comparedUpTo }
 
 // bodies are the parts whose content is compared.
 func (p ComparePage) bodies() []struct {

@@ -167,7 +167,7 @@ func Compare(p ComparePage) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					if !comparable(body.A, body.B) {
+					if !smallEnough(body.A, body.B) {
 						templ_7745c5c3_Err = components.Calm("info", "They are too large to be compared here: download both.").Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
