@@ -112,8 +112,8 @@ visit(
   "selected rows are run again after a look, without a script too",
   async (page) => {
     await page.goto("/executions?q=node:billing&select=1");
-    await page.locator(".pick").nth(0).check();
-    await page.locator(".pick").nth(1).check();
+    await page.locator(".tick").nth(0).check();
+    await page.locator(".tick").nth(1).check();
     assert.deepEqual(await axe(page), []);
     await page.locator("#pick button", { hasText: "Run again" }).click();
     await page.locator("h1", { hasText: "Run 2 executions again" }).waitFor();
