@@ -56,7 +56,7 @@ func asFailure(err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
 	}
-	for _, translate := range []func(error) *failure{executionFailure, bulkFailure, approvalFailure, nodeFailure, accessFailure, frameworkFailure} {
+	for _, translate := range []func(error) *failure{executionFailure, bulkFailure, webhookFailure, approvalFailure, nodeFailure, accessFailure, frameworkFailure} {
 		if f := translate(err); f != nil {
 			return f
 		}

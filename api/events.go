@@ -83,6 +83,7 @@ func writeEvents(w *bufio.Writer, follow *event.Stream) {
 // hint is what a page needs to know which of its regions to fetch again.
 type hint struct {
 	ID      string `json:"id"`
+	Of      string `json:"execution,omitempty"` // of a delivery: its execution
 	Run     string `json:"run,omitempty"`
 	Status  string `json:"status,omitempty"`
 	Version int64  `json:"v"`
@@ -98,13 +99,29 @@ func hintOf(e models.Event) (topic string, h hint) {
 	if e.RunID != nil {
 		h.Run = *e.RunID
 	}
-	if e.Kind == event.KindApproval {
+	switch e.Kind {
+	case event.KindApproval:
 		return "approval", approvalHint(e, h)
+	case event.KindDelivery:
+		return "delivery", deliveryHint(e, h)
 	}
 	if status, ok := models.ParseStatus(strings.TrimPrefix(e.Kind, "execution.")); ok {
 		h.Status = string(status)
 	}
 	return "exec", h
+}
+
+// deliveryHint names the delivery beside its execution.
+func deliveryHint(e models.Event, h hint) hint {
+	var data struct {
+		ID     string `json:"delivery_id"`
+		Status string `json:"status"`
+	}
+	h.Of = h.ID
+	if e.Data != nil && json.Unmarshal([]byte(*e.Data), &data) == nil {
+		h.ID, h.Status = data.ID, data.Status
+	}
+	return h
 }
 
 // approvalHint names the request instead of its execution.

@@ -163,24 +163,13 @@ func (d detail) write(o *object, base string) {
 	o.truth("webhook_registered", row.HasWebhook)
 	if row.HasWebhook {
 		if n := len(d.deliveries); n > 0 {
-			o.text("webhook_status", deliveryStatus(d.deliveries[n-1]))
+			o.text("webhook_status", d.deliveries[n-1].State())
 		}
 		o.value("webhook_events", webhookEvents(d.attempts, d.deliveries))
 	}
 	if base != "" {
 		o.text("ui_url", base+"/executions/"+row.ID)
 	}
-}
-
-// deliveryStatus is how far an announcement has come: pending, retrying, delivered or failed.
-func deliveryStatus(d models.WebhookDelivery) string {
-	switch {
-	case d.Status == webhook.Delivered || d.Status == webhook.Failed:
-		return d.Status
-	case d.LastError != nil || d.LastStatus != nil:
-		return "retrying"
-	}
-	return "pending"
 }
 
 // webhookEvent is one attempt in both shapes (wire.md B15).
@@ -616,7 +605,15 @@ func (s *Server) retryWebhook(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	err = s.Webhooks.Redeliver(c.UserContext(), row.ID)
+	deliveries, err := s.Webhooks.Deliveries(c.UserContext(), row.ID)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(deliveries))
+	for i := range deliveries {
+		ids[i] = deliveries[i].ID
+	}
+	_, err = s.Webhooks.Redeliver(c.UserContext(), origin(c), ids...)
 	if errors.Is(err, webhook.ErrNoDelivery) || errors.Is(err, webhook.ErrInFlight) {
 		return about(row, &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: err.Error(), state: string(row.Status)})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/view"
+	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/app/workflow"
 )
 
@@ -34,7 +35,7 @@ func (s *Server) Shared() []Route {
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.aboutRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.nodeRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
+	}, s.aboutRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.nodeRoutes(), s.hookRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.
@@ -77,7 +78,7 @@ func (s *Server) Human() []Route {
 		{"POST", "/zone", access.Public, s.setZone},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}, s.aboutPages(), s.savedRoutes(), s.bulkPages(), s.workflowPages(), s.runPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
+	}, s.aboutPages(), s.savedRoutes(), s.bulkPages(), s.workflowPages(), s.runPages(), s.hookPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
 }
 
 // Open are the routes for machines that watch the server.
@@ -134,6 +135,8 @@ func possible(path string) fiber.Handler {
 		switch {
 		case strings.HasPrefix(path, "/nodes/"):
 			return nodeNotFound(node.ErrUnknownNode)
+		case strings.HasPrefix(path, "/webhooks/"):
+			return webhook.ErrUnknown
 		case strings.HasPrefix(path, "/approvals/"):
 			return approval.ErrNotFound
 		case strings.HasPrefix(path, "/bulk/"):

@@ -61,6 +61,14 @@ type outcome struct {
 	final      bool // no further attempt would help
 }
 
+// word is the outcome as lists are filtered by it: the first digit of an answer, else why there was none.
+func (o outcome) word() string {
+	if o.status != nil {
+		return strconv.Itoa(*o.status/100) + "xx"
+	}
+	return o.class
+}
+
 // deliver is one attempt. The lease is held; whatever is said about the row is fenced by it.
 func (s *Service) deliver(ctx context.Context, c lease.Claimed) {
 	term := s.Replica.Term()

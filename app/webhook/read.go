@@ -16,7 +16,7 @@ var ErrNoExecution = errors.New("no execution that has ended has this id")
 const (
 	attemptColumns  = `SELECT id, delivery_id, execution_id, attempt, http_status, error, error_class, latency_ms, response_body, at FROM webhook_attempts`
 	deliveryColumns = `SELECT id, execution_id, event, url, status, available_at, attempt, max_attempts, lease_owner, last_status, last_error,
-		created_at, delivered_at FROM webhook_deliveries`
+		last_class, last_latency_ms, created_at, delivered_at FROM webhook_deliveries`
 	selectExecution = `SELECT id, run_id, workflow_id, session_id, actor_id, node_id, function, function_kind, status, status_reason, attempt,
 		context, created_at, started_at, finished_at, error_category, error_message FROM executions WHERE id = $1`
 )
@@ -75,7 +75,7 @@ func (s *Service) Deliveries(ctx context.Context, executionIDs ...string) ([]mod
 	for rows.Next() {
 		var d models.WebhookDelivery
 		if err := rows.Scan(&d.ID, &d.ExecutionID, &d.Event, &d.URL, &d.Status, &d.AvailableAt, &d.Attempt, &d.MaxAttempts, &d.LeaseOwner,
-			&d.LastStatus, &d.LastError, &d.CreatedAt, &d.DeliveredAt); err != nil {
+			&d.LastStatus, &d.LastError, &d.LastClass, &d.LastLatencyMs, &d.CreatedAt, &d.DeliveredAt); err != nil {
 			return nil, fmt.Errorf("read a webhook delivery: %w", err)
 		}
 		list = append(list, d)

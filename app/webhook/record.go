@@ -33,12 +33,15 @@ type ended struct {
 	event       *models.Event          // nil when the execution is gone
 	lastStatus  *int
 	lastError   *string
+	lastClass   string
+	latency     *int64
 	deliveredAt *int64
 }
 
 const (
-	giveBack     = `UPDATE webhook_deliveries SET attempt = attempt - 1 WHERE id = $1`
-	noteOutcome  = `UPDATE webhook_deliveries SET last_status = $1, last_error = $2, delivered_at = $3 WHERE id = $4`
+	giveBack    = `UPDATE webhook_deliveries SET attempt = attempt - 1 WHERE id = $1`
+	noteOutcome = `UPDATE webhook_deliveries SET last_status = $1, last_error = $2, delivered_at = $3, last_class = $4,
+		last_latency_ms = $5 WHERE id = $6`
 	storeAttempt = `INSERT INTO webhook_attempts (id, delivery_id, execution_id, attempt, http_status, error, error_class, latency_ms,
 		response_body, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 )
@@ -74,7 +77,7 @@ func (s *Service) write(ctx context.Context, tx *database.Tx, records []*record)
 }
 
 func writeEnded(ctx context.Context, tx *database.Tx, id string, e *ended) error {
-	if _, err := tx.Exec(ctx, noteOutcome, e.lastStatus, e.lastError, e.deliveredAt, id); err != nil {
+	if _, err := tx.Exec(ctx, noteOutcome, e.lastStatus, e.lastError, e.deliveredAt, e.lastClass, e.latency, id); err != nil {
 		return fmt.Errorf("note the outcome of a webhook: %w", err)
 	}
 	if a := e.attempt; a != nil {
@@ -92,12 +95,14 @@ func (s *Service) settle(ctx context.Context, c lease.Claimed, m message, o outc
 	r := &record{claimed: c}
 	now := s.DB.Now()
 	r.status, r.availableAt = s.next(c, o, now)
-	r.ended = &ended{lastStatus: o.status, lastError: optional(clean(o.text))}
+	r.ended = &ended{lastStatus: o.status, lastError: optional(clean(o.text)), lastClass: o.word()}
 	if r.status == Delivered {
 		at := now.UnixMilli()
 		r.ended.deliveredAt = &at
 	}
 	if o.class != classUnsendable {
+		took := o.took.Milliseconds()
+		r.ended.latency = &took
 		r.ended.attempt = attemptRow(c, m, o)
 	}
 	if m.execution.ID != "" {

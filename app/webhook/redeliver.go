@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/database"
 )
 
@@ -13,43 +14,118 @@ var (
 	ErrNoDelivery = errors.New("this execution has no webhook delivery: none was registered, or it has not ended yet")
 	// ErrInFlight says that an attempt is on its way at this moment.
 	ErrInFlight = errors.New("an attempt is on its way: look at its outcome first")
+	// ErrTooMany says that too much was asked for at once.
+	ErrTooMany = fmt.Errorf("at most %d webhooks can be sent again at once", RedeliverLimit)
 )
+
+// RedeliverLimit is how many deliveries one act sends again.
+const RedeliverLimit = 1000
+
+// recordedIDs is how many ids an audit entry names; it always has the number of all.
+const recordedIDs = 100
 
 const (
 	redeliverEnded = `UPDATE webhook_deliveries SET status = 'queued', available_at = $1, max_attempts = attempt + $2, delivered_at = NULL
-		WHERE execution_id = $3 AND status IN ('failed', 'delivered')`
-	redeliverQueued = `UPDATE webhook_deliveries SET available_at = $1 WHERE execution_id = $2 AND status = 'queued'`
-	countDeliveries = `SELECT count(*) FROM webhook_deliveries WHERE execution_id = $1`
+		WHERE id %s AND status IN ('failed', 'delivered')`
+	redeliverQueued = `UPDATE webhook_deliveries SET available_at = $1 WHERE id %s AND status = 'queued'`
+	countInFlight   = `SELECT count(*) FROM webhook_deliveries WHERE id %s AND status = 'running'`
 )
 
-// Redeliver sends the webhook of an execution again, whatever came of it before: the same id and body, attempts counted on, a whole
-// new budget of them with its schedule from the beginning. A delivery that waits for its next attempt is sent now, within its budget.
-// It returns once the delivery is queued; ErrNoDelivery and ErrInFlight are the caller's.
-func (s *Service) Redeliver(ctx context.Context, executionID string) error {
-	err := s.DB.Tx(ctx, func(tx *database.Tx) error { return s.requeue(ctx, tx, executionID) })
-	if err != nil {
-		return fmt.Errorf("redeliver the webhook of %s: %w", executionID, err)
-	}
-	s.Wake()
-	return nil
+// Redelivered is what came of an act.
+type Redelivered struct {
+	Queued   int // are sent now
+	InFlight int // had an attempt on its way and were left alone
 }
 
-func (s *Service) requeue(ctx context.Context, tx *database.Tx, executionID string) error {
+// Redeliver sends deliveries again, whatever came of them before: the same id and body, attempts counted on, a whole new budget of them
+// with its schedule from the beginning. One that waits for its next attempt is sent now, within its budget. It returns once they are
+// queued, with an entry in the audit log; ErrNoDelivery and ErrInFlight when there was none to send.
+func (s *Service) Redeliver(ctx context.Context, who audit.Origin, ids ...string) (Redelivered, error) {
+	switch {
+	case len(ids) > RedeliverLimit:
+		return Redelivered{}, ErrTooMany
+	case len(ids) == 0:
+		return Redelivered{}, ErrNoDelivery
+	}
+	var done Redelivered
+	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
+		var err error
+		if done, err = s.requeue(ctx, tx, ids); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.redelivered(who, ids, done))
+	})
+	if err != nil {
+		return Redelivered{}, fmt.Errorf("send webhooks again: %w", err)
+	}
+	s.Wake()
+	return done, nil
+}
+
+// RedeliverMatching sends again what a filter finds, the oldest first, RedeliverLimit at most.
+func (s *Service) RedeliverMatching(ctx context.Context, who audit.Origin, f Filter) (Redelivered, error) {
+	ids, err := s.matching(ctx, f, RedeliverLimit)
+	if err != nil {
+		return Redelivered{}, err
+	}
+	return s.Redeliver(ctx, who, ids...)
+}
+
+// Matching counts what RedeliverMatching would send, and tells whether there is more than it takes at once.
+func (s *Service) Matching(ctx context.Context, f Filter) (n int, more bool, err error) {
+	ids, err := s.matching(ctx, f, RedeliverLimit+1)
+	return min(len(ids), RedeliverLimit), len(ids) > RedeliverLimit, err
+}
+
+func (s *Service) matching(ctx context.Context, f Filter, limit int) ([]string, error) {
+	var ids []string
+	if err := s.filtered(ctx, f).Order("created_at, id").Limit(limit).Pluck("id", &ids).Error; err != nil {
+		return nil, fmt.Errorf("find webhooks to send again: %w", err)
+	}
+	return ids, nil
+}
+
+func (s *Service) redelivered(who audit.Origin, ids []string, done Redelivered) audit.Entry {
+	object := ids[0]
+	if len(ids) > 1 {
+		object = ""
+	}
+	return audit.Entry{
+		Origin: who, At: s.DB.NowMs(), Action: "webhook.redelivered", ObjectKind: "webhook", Object: object,
+		After: map[string]any{"deliveries": done.Queued, "ids": ids[:min(len(ids), recordedIDs)]},
+	}
+}
+
+// requeue first brings forward what waits, so that nothing is counted twice.
+func (s *Service) requeue(ctx context.Context, tx *database.Tx, ids []string) (Redelivered, error) {
+	list, err := s.idsArg(ids)
+	if err != nil {
+		return Redelivered{}, err
+	}
+	in := func(statement, place string) string {
+		if s.DB.Postgres() {
+			return fmt.Sprintf(statement, "= ANY("+place+")")
+		}
+		return fmt.Sprintf(statement, "IN (SELECT value FROM json_each("+place+"))")
+	}
 	now := s.DB.NowMs()
-	ended, err := tx.Exec(ctx, redeliverEnded, now, s.maxAttempts, executionID)
-	if err != nil || ended > 0 {
-		return err
+	waiting, err := tx.Exec(ctx, in(redeliverQueued, "$2"), now, list)
+	if err != nil {
+		return Redelivered{}, err
 	}
-	waiting, err := tx.Exec(ctx, redeliverQueued, now, executionID)
-	if err != nil || waiting > 0 {
-		return err
+	ended, err := tx.Exec(ctx, in(redeliverEnded, "$3"), now, s.maxAttempts, list)
+	if err != nil {
+		return Redelivered{}, err
 	}
-	var deliveries int64
-	if err := tx.QueryRow(ctx, countDeliveries, []any{executionID}, &deliveries); err != nil {
-		return err
+	done := Redelivered{Queued: int(waiting + ended)}
+	if err := tx.QueryRow(ctx, in(countInFlight, "$1"), []any{list}, &done.InFlight); err != nil {
+		return Redelivered{}, err
 	}
-	if deliveries == 0 {
-		return ErrNoDelivery
+	switch {
+	case done.Queued > 0:
+		return done, nil
+	case done.InFlight > 0:
+		return Redelivered{}, ErrInFlight
 	}
-	return ErrInFlight
+	return Redelivered{}, ErrNoDelivery
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 	"gorm.io/gorm"
 
+	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/database/dbtest"
 	"github.com/agentfield/agentfield/app/event"
@@ -518,6 +519,20 @@ func TestLostTermEndsTheAttempt(t *testing.T) {
 	})
 }
 
+// again sends the deliveries of an execution again, as an operator does.
+func (r *rig) again(execution string) error {
+	deliveries, err := r.Deliveries(r.t.Context(), execution)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, d := range deliveries {
+		ids = append(ids, d.ID)
+	}
+	_, err = r.Redeliver(r.t.Context(), audit.Origin{Actor: "user:olga", ActorKind: "user", Channel: audit.UI}, ids...)
+	return err
+}
+
 func TestRedeliveryReallySends(t *testing.T) {
 	eachRig(t, Config{MaxAttempts: 2}, func(t *testing.T, r *rig) {
 		receiver := newReceiver(t, answer(410, ""), answer(500, ""), answer(500, ""), answer(200, ""), answer(200, ""))
@@ -525,7 +540,7 @@ func TestRedeliveryReallySends(t *testing.T) {
 		r.end("exec_1", Spec{URL: receiver.URL})
 		redeliver := func() {
 			t.Helper()
-			if err := r.Redeliver(t.Context(), "exec_1"); err != nil {
+			if err := r.again("exec_1"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -566,17 +581,17 @@ func TestRedeliveryBringsAWaitingOneForward(t *testing.T) {
 		free := sync.OnceFunc(func() { close(release) })
 		t.Cleanup(free)
 		r.start()
-		if err := r.Redeliver(t.Context(), "exec_1"); !errors.Is(err, ErrNoDelivery) {
+		if err := r.again("exec_1"); !errors.Is(err, ErrNoDelivery) {
 			t.Errorf("without a delivery: %v", err)
 		}
 		r.end("exec_1", Spec{URL: receiver.URL})
 		r.next()
 		receiver.next(t)
-		if err := r.Redeliver(t.Context(), "exec_1"); err != nil {
+		if err := r.again("exec_1"); err != nil {
 			t.Fatal(err)
 		}
 		receiver.next(t)
-		if err := r.Redeliver(t.Context(), "exec_1"); !errors.Is(err, ErrInFlight) {
+		if err := r.again("exec_1"); !errors.Is(err, ErrInFlight) {
 			t.Errorf("in flight: %v", err)
 		}
 		free()

@@ -32,7 +32,7 @@ func Sign(header http.Header, id string, at time.Time, body, secret []byte) {
 		return
 	}
 	header.Set(headerSignature, "sha256="+hex.EncodeToString(digest(secret, body)))
-	signed := digest(standardKey(secret), []byte(id+"."+timestamp+"."), body)
+	signed := digest(standardKey(secret), []byte(SignedText(id, at)), body)
 	header.Set(headerStandard, "v1,"+base64.StdEncoding.EncodeToString(signed))
 }
 

@@ -27,6 +27,7 @@ const groups: { name: string; keys: Key[] }[] = [
       { press: "g e", does: "Executions", run: () => location.assign("/executions") },
       { press: "g r", does: "Runs", run: () => location.assign("/runs") },
       { press: "g n", does: "Nodes", run: () => location.assign("/nodes") },
+      { press: "g w", does: "Webhooks", run: () => location.assign("/webhooks") },
       { press: "g a", does: "Approvals", run: () => location.assign("/approvals") },
       { press: ".", does: "Pause or resume live updates", run: togglePause },
       { press: "t", does: "Local time or UTC", run: () => toast(`Times are in ${toggleZone()}`) },

@@ -16,17 +16,17 @@ func tried(delivery string, attempts []models.WebhookAttempt) bool {
 	return false
 }
 
-// answerOf says what came of an attempt: the answer's status, or why there was none.
-func answerOf(a *models.WebhookAttempt) string {
-	if a.HTTPStatus != nil {
-		text := strconv.Itoa(*a.HTTPStatus)
-		if words := http.StatusText(*a.HTTPStatus); words != "" {
+// Answer says what came of an attempt: the answer's status, or why there was none.
+func Answer(status *int, class, message *string) string {
+	if status != nil {
+		text := strconv.Itoa(*status)
+		if words := http.StatusText(*status); words != "" {
 			text += " " + words
 		}
 		return text
 	}
-	if a.ErrorClass != nil {
-		switch *a.ErrorClass {
+	if class != nil {
+		switch *class {
 		case "timeout":
 			return "No answer in time"
 		case "dns":
@@ -39,8 +39,8 @@ func answerOf(a *models.WebhookAttempt) string {
 			return "The address is not allowed"
 		}
 	}
-	if a.Error != nil {
-		return *a.Error
+	if message != nil {
+		return *message
 	}
 	return "No answer"
 }

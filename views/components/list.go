@@ -7,7 +7,8 @@ type Tab struct {
 	Label   string
 	Href    string
 	Current bool
-	Count   int // 0: not shown
+	Count   int  // 0: not shown
+	More    bool // there are more than Count
 }
 
 // Chip is a filter that is set, with the address of the list without it. What was typed has no key.

@@ -34,8 +34,8 @@ func LookOf(s models.Status) Look {
 	return Look{"st-idle", "info", string(s)}
 }
 
-// lookOfDelivery says how a webhook delivery looks. Between two attempts it is queued again: then it is being retried.
-func lookOfDelivery(d *models.WebhookDelivery) Look {
+// LookOfDelivery says how a webhook delivery looks. Between two attempts it is queued again: then it is being retried.
+func LookOfDelivery(d *models.WebhookDelivery) Look {
 	switch {
 	case d.Status == "delivered":
 		return Look{"st-ok", "succeeded", "Delivered"}

@@ -280,7 +280,7 @@ func Deliveries(deliveries []models.WebhookDelivery, attempts []models.WebhookAt
 		}
 		for i := range deliveries {
 			d := &deliveries[i]
-			look := lookOfDelivery(d)
+			look := LookOfDelivery(d)
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 26, "<li id=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -532,9 +532,9 @@ func attempt(a *models.WebhookAttempt, now time.Time) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var26 string
-		templ_7745c5c3_Var26, templ_7745c5c3_Err = templ.JoinStringErrs(answerOf(a))
+		templ_7745c5c3_Var26, templ_7745c5c3_Err = templ.JoinStringErrs(Answer(a.HTTPStatus, a.ErrorClass, a.Error))
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/components/timeline.templ`, Line: 113, Col: 16}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/components/timeline.templ`, Line: 113, Col: 48}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var26))
 		if templ_7745c5c3_Err != nil {
