@@ -13,6 +13,7 @@ import (
 	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/filter"
+	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/app/workflow"
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/static"
@@ -138,6 +139,9 @@ func (s *Server) overviewPage(c *fiber.Ctx, sum execution.Summary) error {
 	}
 	latest, err := s.Workflows.List(ctx, workflow.RunFilter{Limit: handful})
 	if err != nil {
+		return err
+	}
+	if p.Counts.Webhooks, p.Counts.MoreWebhooks, err = s.Webhooks.Newer(ctx, webhook.Filter{State: webhook.Failed, Since: since}, ""); err != nil {
 		return err
 	}
 	p.Failures, p.Recent, p.Runs, p.Since = failed.Rows, recent.Rows, latest.Rows, since

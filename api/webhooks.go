@@ -353,7 +353,7 @@ func (s *Server) confirmRedelivery(c *fiber.Ctx) error {
 		Frame: s.frame(c, "Send webhooks again", "webhooks", layout.Crumb{Label: "Webhooks", Href: "/webhooks"}, layout.Crumb{Label: "Send again"}),
 		Back:  "/webhooks", IDs: ids, Count: len(ids), Limit: webhook.RedeliverLimit,
 	}
-	p.Frame.Live, p.Frame.Assets = false, []string{"lists.css"}
+	p.Frame.Live, p.Frame.Assets = false, []string{"lists.css", "webhooks.css"}
 	if len(ids) > webhook.RedeliverLimit {
 		return webhook.ErrTooMany
 	}

@@ -99,6 +99,7 @@ func TestWebhooksHavePages(t *testing.T) {
 		olga, vera := people["operator"], people["viewer"]
 		for path, says := range map[string][]string{
 			"/webhooks?state=failed":             {"row-" + delivery, "Given up", "410 · ", "1/", "Send all matching again"},
+			"/":                                  {"webhooks given up in the last 24 h", "/webhooks?state=failed&amp;since=24h"},
 			"/webhooks?class=dns":                {"No webhook matches these filters"},
 			"/webhooks/rows?ids=" + delivery:     {"row-" + delivery},
 			"/webhooks/fresh?state=failed":       {"2"},

@@ -12,6 +12,7 @@ import (
 	"github.com/agentfield/agentfield/views/executions"
 	"github.com/agentfield/agentfield/views/layout"
 	"github.com/agentfield/agentfield/views/search"
+	"github.com/agentfield/agentfield/views/webhooks"
 )
 
 // Page is the overview.
@@ -54,6 +55,8 @@ type Counts struct {
 	Running, Queued, Pending, Waiting int
 	Failed                            int    // failed or timed out within FailedWithin
 	FailedWithin                      string // as the filter "since" writes it, such as 24h
+	Webhooks                          int    // given up within FailedWithin
+	MoreWebhooks                      bool   // there are more than were counted
 	OldestQueuedAt                    *int64 // ms; nil: nothing is queued
 	FinishedLastMinute                int
 	Limit                             int // a count of this size means this many or more
@@ -101,6 +104,16 @@ func (p Page) needs() []need {
 	if c.Failed > 0 {
 		f := executions.Filter{Statuses: []models.Status{models.Failed, models.Timeout}, Since: c.FailedWithin}
 		all = append(all, need{"st-bad", "failed", c.Failed, "failed or timed out in the last " + c.within(), lastError(p.Failures), f.Href()})
+	}
+	if c.Webhooks > 0 {
+		words := "webhooks given up in the last " + c.within()
+		if c.MoreWebhooks {
+			words = "or more " + words
+		}
+		all = append(all, need{
+			"st-bad", "webhook", c.Webhooks, words, "Their receivers do not know what happened. Look why, and send them again.",
+			webhooks.Filter{State: "failed", Since: c.FailedWithin}.Href(),
+		})
 	}
 	return all
 }
