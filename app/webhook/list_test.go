@@ -194,7 +194,7 @@ const generous = 1500 * time.Millisecond
 // TestHalfAMillionDeliveriesCostAPageOnly holds each filter to its index.
 func TestHalfAMillionDeliveriesCostAPageOnly(t *testing.T) {
 	n := 500_000
-	if testing.Short() {
+	if testing.Short() || underRace {
 		n = 20_000
 	}
 	eachRig(t, Config{}, func(t *testing.T, r *rig) {

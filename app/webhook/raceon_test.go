@@ -1,0 +1,6 @@
+//go:build race
+
+package webhook
+
+// underRace: the detector makes everything many times slower.
+const underRace = true
