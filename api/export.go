@@ -12,23 +12,29 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/agentfield/agentfield/app/audit"
-	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/models"
 )
 
 // form is how an export is written.
 type form struct {
 	name, contentType string
-	begin             func(w *bytes.Buffer)
-	row               func(w *bytes.Buffer, row *models.Execution, first bool)
+	begin             func(w *bytes.Buffer, list string, columns []string)
+	row               func(w *bytes.Buffer, row line, first bool)
 	end               func(w *bytes.Buffer, rows int, cutAt int64) // cutAt: when the last row was accepted, if there are older ones; else 0
+}
+
+// line is one row of a list in either form.
+type line struct {
+	cells  func() []string
+	object func() []byte // JSON
+	at     int64         // ms: when it was accepted
 }
 
 func csvForm() form {
 	return form{
 		name: "csv", contentType: "text/csv; charset=utf-8",
-		begin: func(w *bytes.Buffer) { writeCells(w, columns()...) },
-		row:   func(w *bytes.Buffer, row *models.Execution, _ bool) { writeCells(w, cells(row)...) },
+		begin: func(w *bytes.Buffer, _ string, columns []string) { writeCells(w, columns...) },
+		row:   func(w *bytes.Buffer, row line, _ bool) { writeCells(w, row.cells()...) },
 		end: func(w *bytes.Buffer, rows int, cutAt int64) {
 			if cutAt > 0 {
 				writeCells(w, "# cut after "+strconv.Itoa(rows)+" rows; go on with until="+formatMs(cutAt+1))
@@ -40,9 +46,9 @@ func csvForm() form {
 func linesForm() form {
 	return form{
 		name: "ndjson", contentType: "application/x-ndjson",
-		begin: func(*bytes.Buffer) {},
-		row: func(w *bytes.Buffer, row *models.Execution, _ bool) {
-			w.Write(summary(row))
+		begin: func(*bytes.Buffer, string, []string) {},
+		row: func(w *bytes.Buffer, row line, _ bool) {
+			w.Write(row.object())
 			w.WriteByte('\n')
 		},
 		end: func(w *bytes.Buffer, rows int, cutAt int64) {
@@ -57,12 +63,12 @@ func linesForm() form {
 func jsonForm() form {
 	return form{
 		name: "json", contentType: fiber.MIMEApplicationJSON,
-		begin: func(w *bytes.Buffer) { w.WriteString(`{"executions":[`) },
-		row: func(w *bytes.Buffer, row *models.Execution, first bool) {
+		begin: func(w *bytes.Buffer, list string, _ []string) { w.WriteString(`{"` + list + `":[`) },
+		row: func(w *bytes.Buffer, row line, first bool) {
 			if !first {
 				w.WriteByte(',')
 			}
-			w.Write(summary(row))
+			w.Write(row.object())
 		},
 		end: func(w *bytes.Buffer, rows int, cutAt int64) {
 			o := newObject(96)
@@ -130,7 +136,75 @@ func (s *Server) exportExecutions(c *fiber.Ctx, f form) error {
 		return err
 	}
 	list.Limit = 0
-	r := &exported{ctx: context.WithoutCancel(c.UserContext()), rows: s.Executions.Export(list, s.ExportLimit), form: f} // it is read after the handler has returned
+	rows := s.Executions.Export(list, s.ExportLimit)
+	return s.export(c, f, &exported{list: "executions", columns: columns(), cut: rows.Cut, next: func(ctx context.Context) ([]line, error) {
+		page, err := rows.Next(ctx)
+		return lines(page, func(e *models.Execution) line {
+			return line{cells: func() []string { return cells(e) }, object: func() []byte { return summary(e) }, at: e.CreatedAt}
+		}), err
+	}})
+}
+
+func lines[T any](rows []T, of func(T) line) []line {
+	out := make([]line, len(rows))
+	for i, row := range rows {
+		out[i] = of(row)
+	}
+	return out
+}
+
+// exportRuns is the same for the list of runs.
+func (s *Server) exportRuns(c *fiber.Ctx, f form) error {
+	list, err := s.runFilter(c)
+	if err != nil {
+		return err
+	}
+	list.Limit, list.Cursor = exportedRuns, ""
+	left, ended, cut := s.ExportLimit, false, false
+	return s.export(c, f, &exported{list: "runs", columns: runColumns(), cut: func() bool { return cut }, next: func(ctx context.Context) ([]line, error) {
+		if ended {
+			return nil, nil
+		}
+		list.Limit = min(list.Limit, left)
+		page, err := s.Workflows.List(ctx, list)
+		if err != nil {
+			return nil, err
+		}
+		left -= len(page.Rows)
+		list.Cursor = page.Next
+		ended = page.Next == "" || left == 0
+		cut = ended && page.Next != ""
+		return lines(page.Rows, func(r *models.Run) line {
+			return line{cells: func() []string { return runCells(r) }, object: func() []byte { return runJSON(r, "") }, at: r.CreatedAt}
+		}), nil
+	}})
+}
+
+// exportedRuns is how many of them are read at once.
+const exportedRuns = 200
+
+func runColumns() []string {
+	return []string{
+		"run_id", "workflow_id", "status", "target", "root_execution_id", "created_at", "finished_at", "duration_ms", "total", "active", "waiting",
+		"succeeded", "failed", "timeout", "cancelled", "session_id", "actor_id",
+	}
+}
+
+func runCells(r *models.Run) []string {
+	finished, took := "", ""
+	if r.FinishedAt != nil {
+		finished, took = formatMs(*r.FinishedAt), strconv.FormatInt(max(*r.FinishedAt-r.CreatedAt, 0), 10)
+	}
+	row := []string{cell(r.ID), cell(r.Workflow()), string(r.Status), cell(r.Target()), r.RootID, formatMs(r.CreatedAt), finished, took}
+	for _, n := range []int{r.Total, r.Active(), r.Waiting, r.Succeeded, r.Failed, r.Timeout, r.Cancelled} {
+		row = append(row, strconv.Itoa(n))
+	}
+	return append(row, cell(text(r.SessionID)), cell(text(r.ActorID)))
+}
+
+// export answers with a list that is made while it is read, after the handler has returned.
+func (s *Server) export(c *fiber.Ctx, f form, r *exported) error {
+	r.ctx, r.form = context.WithoutCancel(c.UserContext()), f
 	if err := r.fill(); err != nil {
 		return err // while there is still an answer to give
 	}
@@ -138,14 +212,14 @@ func (s *Server) exportExecutions(c *fiber.Ctx, f form) error {
 	query := string(c.Request().URI().QueryString())
 	if !wantsJSON(c) {
 		if err := s.Audit.Record(c.UserContext(), audit.Entry{
-			Origin: origin(c), At: now.UnixMilli(), Action: "executions.exported", ObjectKind: "executions", Object: f.name, After: map[string]string{"filter": query},
+			Origin: origin(c), At: now.UnixMilli(), Action: r.list + ".exported", ObjectKind: r.list, Object: f.name, After: map[string]string{"filter": query},
 		}); err != nil {
 			return err
 		}
 	}
 	c.Set(fiber.HeaderContentType, f.contentType)
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	c.Set(fiber.HeaderContentDisposition, `attachment; filename="`+exportName("executions", c.Queries(), now)+"."+f.name+`"`)
+	c.Set(fiber.HeaderContentDisposition, `attachment; filename="`+exportName(r.list, c.Queries(), now)+"."+f.name+`"`)
 	return c.SendStream(r)
 }
 
@@ -169,14 +243,17 @@ func exportName(list string, query map[string]string, now time.Time) string {
 
 // exported is a list as a text that is made while it is read.
 type exported struct {
-	ctx   context.Context //nolint:containedctx // a reader has no other way to be told when to stop
-	rows  *execution.Export
-	form  form
-	text  bytes.Buffer
-	begun bool
-	count int
-	last  int64 // when the last row was accepted
-	done  bool
+	ctx     context.Context //nolint:containedctx // a reader has no other way to be told when to stop
+	list    string          // its name, as in the answers of the API
+	columns []string
+	next    func(ctx context.Context) ([]line, error) // none at the end
+	cut     func() bool                               // at the end: whether there are more
+	form    form
+	text    bytes.Buffer
+	begun   bool
+	count   int
+	last    int64 // when the last row was accepted
+	done    bool
 }
 
 func (e *exported) Read(p []byte) (int, error) {
@@ -192,23 +269,23 @@ func (e *exported) Read(p []byte) (int, error) {
 }
 
 func (e *exported) fill() error {
-	rows, err := e.rows.Next(e.ctx)
+	rows, err := e.next(e.ctx)
 	if err != nil {
 		return err
 	}
 	if !e.begun {
 		e.begun = true
-		e.form.begin(&e.text)
+		e.form.begin(&e.text, e.list, e.columns)
 	}
 	for _, row := range rows {
 		e.form.row(&e.text, row, e.count == 0)
 		e.count++
-		e.last = row.CreatedAt
+		e.last = row.at
 	}
 	if e.done = len(rows) == 0; !e.done {
 		return nil
 	}
-	if !e.rows.Cut() {
+	if !e.cut() {
 		e.last = 0
 	}
 	e.form.end(&e.text, e.count, e.last)

@@ -94,3 +94,41 @@ func TestWhatAPersonExportsIsRecorded(t *testing.T) {
 		}
 	})
 }
+
+func TestRunsAreExportedAndTheirFiltersKept(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		r.Agent(t, "demo", apptest.Echo("echo"), apptest.JSON("fail", 500, `{"error":"no"}`))
+		for range 2 {
+			r.Execute(t, "demo.echo", `{}`, "X-Workflow-ID", "=wf")
+		}
+		run := r.Execute(t, "demo.fail", `{}`).Text("run_id")
+		rows, err := csv.NewReader(strings.NewReader(string(r.Do(t, http.MethodGet, "/api/v1/runs.csv", nil).Body))).ReadAll()
+		if err != nil || len(rows) != 3 {
+			t.Fatalf("%v: %q", err, rows)
+		}
+		column := func(name string, row int) string { return rows[row][slices.Index(rows[0], name)] }
+		if column("run_id", 1) != run || column("status", 1) != "failed" || column("workflow_id", 2) != "'=wf" || column("total", 2) != "2" {
+			t.Errorf("cells: %q", rows)
+		}
+		lines := strings.Split(strings.TrimSpace(string(r.Do(t, http.MethodGet, "/api/v1/runs.ndjson?status=failed", nil).Body)), "\n")
+		if len(lines) != 1 || !strings.Contains(lines[0], run) {
+			t.Errorf("the failed ones: %q", lines)
+		}
+		hasAll(t, r.Do(t, http.MethodGet, "/api/v1/runs.json?target=demo.fail", nil), map[string]string{"runs/0/run_id": run, "truncated": "false"})
+		scenario{name: "a filter that is not understood", ask: "GET /api/v1/runs.csv?q=colour:red", status: http.StatusBadRequest, must: map[string]string{"code": "invalid_filter"}}.run(t, r)
+
+		d := newDoor(t, r.URL)
+		saved := d.form(caller{}, "/views", "list", "runs", "name", "Failures", "next", "status=failed&cursor=x")
+		if saved.status != http.StatusSeeOther || !strings.HasPrefix(saved.location, "/runs?status=failed&view=") {
+			t.Fatalf("a filter of runs: %d %s", saved.status, saved.location)
+		}
+		shown := d.ask(caller{}, http.MethodGet, saved.location, "")
+		if !strings.Contains(shown.body, "Failures") || !strings.Contains(shown.body, "/runs.csv?status=failed") || strings.Contains(shown.body, "demo.</span>echo") {
+			t.Errorf("the view is shown as %s", shown.body)
+		}
+		id := saved.location[strings.LastIndex(saved.location, "=")+1:]
+		if alone := d.ask(caller{}, http.MethodGet, "/runs?view="+id, ""); alone.status != http.StatusFound || alone.location != saved.location {
+			t.Errorf("by its name alone it leads to %d %s", alone.status, alone.location)
+		}
+	})
+}

@@ -24,6 +24,9 @@ import (
 func (s *Server) runRoutes() []Route {
 	return []Route{
 		{"GET", "/runs", access.Read, s.listRuns},
+		{"GET", "/runs.csv", access.Read, func(c *fiber.Ctx) error { return s.exportRuns(c, csvForm()) }},
+		{"GET", "/runs.ndjson", access.Read, func(c *fiber.Ctx) error { return s.exportRuns(c, linesForm()) }},
+		{"GET", "/runs.json", access.Read, func(c *fiber.Ctx) error { return s.exportRuns(c, jsonForm()) }},
 		{"GET", "/runs/:run", access.Read, s.showRun},
 	}
 }
@@ -85,7 +88,7 @@ func statusesParam(list string) ([]models.Status, error) {
 func runFilterAsWritten(c *fiber.Ctx, f workflow.RunFilter) runs.Filter {
 	w := runs.Filter{
 		Statuses: f.Statuses, Target: c.Query("target", c.Query("node")), Session: f.Session, Actor: f.Actor,
-		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, Search: shownSearch(c, filter.Runs()),
+		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, View: c.Query("view"), Search: shownSearch(c, filter.Runs()),
 	}
 	if f.Waiting {
 		w.Statuses = []models.Status{models.Waiting}
@@ -95,6 +98,9 @@ func runFilterAsWritten(c *fiber.Ctx, f workflow.RunFilter) runs.Filter {
 
 // listRuns answers GET /runs.
 func (s *Server) listRuns(c *fiber.Ctx) error {
+	if to, err := s.viewAlone(c, runViews); to != "" || err != nil {
+		return orRedirect(c, to, err)
+	}
 	f, err := s.runFilter(c)
 	if err != nil {
 		return err
@@ -162,6 +168,9 @@ func (s *Server) runsPage(c *fiber.Ctx, f workflow.RunFilter, list workflow.RunP
 	}
 	var err error
 	if p.Active, p.Waiting, err = s.Workflows.CountOpen(ctx); err != nil {
+		return err
+	}
+	if p.Views, err = s.viewsOf(c, runViews); err != nil {
 		return err
 	}
 	if len(list.Rows) == 0 {

@@ -19,6 +19,7 @@ import (
 const (
 	approvalViews  = "approvals"
 	executionViews = "executions"
+	runViews       = "runs"
 )
 
 // viewAlone is where an address leads that names a view and nothing else. What else is in an address wins over its view.
@@ -128,7 +129,7 @@ func countable(q filter.Query) bool {
 // saveListView keeps the filter that the visitor sees under a name.
 func (s *Server) saveListView(c *fiber.Ctx) error {
 	list := c.FormValue("list")
-	if list != executionViews {
+	if list != executionViews && list != runViews {
 		return badRequest("invalid_parameter", "this list has no saved views")
 	}
 	next, err := url.ParseQuery(c.FormValue("next"))

@@ -22,6 +22,7 @@ type Filter struct {
 	Since    string          // since: 15m, 24h, 7d or RFC 3339, as it was written
 	Until    string          // until: the same
 	Limit    int             // limit; 0: the default
+	View     string          // view: the id of a saved view that this filter comes from
 	Search   search.Typed    // q: the filter language
 }
 
@@ -43,12 +44,22 @@ func joined(statuses []models.Status) string {
 	return strings.Join(words, ",")
 }
 
+// whole is the query of everything that the filter finds, on all pages.
+func (f Filter) whole() string {
+	f.Limit, f.View = 0, ""
+	_, query, _ := strings.Cut(f.at(""), "?")
+	return query
+}
+
 // Href is the list under this filter.
 func (f Filter) Href() string { return f.at("") }
 
 // at is the list under this filter, from a cursor on.
 func (f Filter) at(cursor string) string {
 	terms := f.terms()
+	if f.View != "" && len(terms) > 0 { // alone it would bring back what was just taken away
+		terms = append(terms, term{"view", f.View})
+	}
 	if f.Limit > 0 {
 		terms = append(terms, term{"limit", strconv.Itoa(f.Limit)})
 	}

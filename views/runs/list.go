@@ -6,6 +6,7 @@ import (
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/views/components"
 	"github.com/agentfield/agentfield/views/layout"
+	"github.com/agentfield/agentfield/views/search"
 )
 
 // ListPage is one page of the list, newest first.
@@ -19,6 +20,7 @@ type ListPage struct {
 	Any     bool   // the server has a run at all: an empty page then means that nothing matches
 	Active  int    // shown on the tab; 0: not shown
 	Waiting int    // the same for the tab of those that wait for a person
+	Views   search.Views
 	Target  string // a function that is registered, for the command of an empty server; may be empty
 }
 
@@ -37,8 +39,8 @@ func (p ListPage) tabs() []components.Tab {
 	out := make([]components.Tab, len(all))
 	for i, t := range all {
 		f := p.Filter
-		f.Statuses = t.statuses
-		out[i] = components.Tab{Label: t.label, Href: f.Href(), Current: p.Filter.is(t)}
+		f.Statuses, f.View = t.statuses, ""
+		out[i] = components.Tab{Label: t.label, Href: f.Href(), Current: p.Filter.is(t) && p.Views.Current == nil}
 		switch t.label {
 		case "Active":
 			out[i].Count = p.Active

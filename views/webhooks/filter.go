@@ -112,8 +112,17 @@ func states() []option {
 
 func classes() []option {
 	return []option{
-		{"", "Any"}, {"2xx", "2xx: taken"}, {"3xx", "3xx: redirect"}, {"4xx", "4xx: refused by the receiver"}, {"5xx", "5xx: error of the receiver"}, {"timeout", "No answer in time"},
-		{"dns", "Name does not resolve"}, {"tls", "TLS failed"}, {"refused", "Connection refused"}, {"connection", "Connection lost"}, {"blocked", "Address not allowed"},
+		{"", "Any"},
+		{"2xx", "2xx: taken"},
+		{"3xx", "3xx: redirect"},
+		{"4xx", "4xx: refused by the receiver"},
+		{"5xx", "5xx: error of the receiver"},
+		{"timeout", "No answer in time"},
+		{"dns", "Name does not resolve"},
+		{"tls", "TLS failed"},
+		{"refused", "Connection refused"},
+		{"connection", "Connection lost"},
+		{"blocked", "Address not allowed"},
 	}
 }
 
