@@ -135,7 +135,7 @@ func TestIDsThatNoDatabaseTakesAreUnknown(t *testing.T) {
 func TestBodyOverTheLimitIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, r *apptest.Rig) {
 		r.Agent(t, "demo", apptest.Echo("echo"))
-		large := `{"input":{"a":"` + strings.Repeat("x", 70<<10) + `"}}`
+		large := `{"input":{"a":"` + strings.Repeat("x", 600<<10) + `"}}`
 		for _, ask := range []string{"POST /api/v1/execute/demo.echo", "POST /api/v1/execute/async/demo.echo", "POST /api/v1/nodes"} {
 			scenario{
 				name: ask, ask: ask, body: large, status: http.StatusRequestEntityTooLarge,

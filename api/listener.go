@@ -1,9 +1,11 @@
 package api
 
 import (
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // listener closes, together with itself, the connections on which nothing has been said yet. Browsers and clients open some ahead of
@@ -58,6 +60,7 @@ type conn struct {
 	net.Conn
 	listener *listener
 	heard    atomic.Bool
+	refused  atomic.Bool // a body that was too large: its rest is still coming
 }
 
 func (c *conn) Read(b []byte) (int, error) {
@@ -70,5 +73,24 @@ func (c *conn) Read(b []byte) (int, error) {
 
 func (c *conn) Close() error {
 	c.listener.forget(c)
+	if c.refused.Load() {
+		c.hearOut()
+	}
 	return c.Conn.Close()
+}
+
+const (
+	hearOutFor  = time.Second
+	hearOutUpTo = 1 << 20 // bytes
+)
+
+// hearOut takes in some of what a client is still sending. Closing with unread bytes would make the network throw away our answer, and the
+// client would see a broken connection instead of the reason.
+func (c *conn) hearOut() {
+	if tcp, ok := c.Conn.(*net.TCPConn); !ok || tcp.CloseWrite() != nil {
+		return
+	}
+	if c.Conn.SetReadDeadline(time.Now().Add(hearOutFor)) == nil { //nolint:forbidigo // a deadline of the network
+		_, _ = io.Copy(io.Discard, io.LimitReader(c.Conn, hearOutUpTo))
+	}
 }

@@ -166,6 +166,9 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	if f.retryAfter > 0 {
 		c.Set(fiber.HeaderRetryAfter, f.retrySeconds())
 	}
+	if from, ok := c.Context().Conn().(*conn); ok && f.status == fiber.StatusRequestEntityTooLarge {
+		from.refused.Store(true)
+	}
 	if f.category == "concurrency_limit" {
 		s.Executions.Refused()
 	}
