@@ -128,8 +128,11 @@ func (s *Service) sweepPending(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// NodeAvailable queues what was pending for a node that can be used again.
+// NodeAvailable queues what was pending for a node that can be used again. The word of it may be older than another: it is asked.
 func (s *Service) NodeAvailable(ctx context.Context, node string) error {
+	if !s.Nodes.Usable(node) {
+		return nil
+	}
 	return s.moveQueue(ctx, node, models.Pending, models.Queued)
 }
 
