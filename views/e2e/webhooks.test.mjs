@@ -105,7 +105,10 @@ visit("the list is filtered by state and response, and leads to every attempt", 
   await page.goto("/webhooks");
   await page.locator("#live[data-on]").waitFor();
   await reads(page.locator("tbody tr"), "Delivered");
-  await page.getByRole("link", { name: /^Given up/ }).first().click();
+  await page
+    .getByRole("link", { name: /^Given up/ })
+    .first()
+    .click();
   await page.waitForURL(/state=failed/);
   assert.equal(await page.locator("tbody tr").count(), 2);
   await page.getByLabel("Last response").selectOption("2xx");
