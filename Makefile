@@ -83,9 +83,10 @@ modules:
 	go mod verify
 
 ## test/go: Go tests with the race detector, on both databases
+# One package after the other: most of them keep the cores and the PostgreSQL busy by themselves.
 .PHONY: test/go
 test/go:
-	@$(PG) go test -race -shuffle=on $(or $(RUN),./...)
+	@$(PG) go test -race -shuffle=on -p 1 $(or $(RUN),./...)
 
 ## test/e2e: browser tests
 .PHONY: test/e2e
