@@ -5,6 +5,7 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -110,6 +111,7 @@ func approvalOutlivesKills(t *Trial) {
 	a := t.Agent()
 	hook := t.receiver.Hook(http.StatusServiceUnavailable)
 	p := t.pause(a, fields{"title": "Pay?", "callback_url": hook.URL})
+	t.takenOver(p.id)
 	t.Must(s.Kill())
 	t.Must(s.Restart(t.ctx))
 	t.Is(t.Get(p.id), "status", "waiting")
@@ -123,6 +125,18 @@ func approvalOutlivesKills(t *Trial) {
 	t.told(got[len(got)-1], p, "approved", "fine")
 	t.Is(t.approvalStatus(p), "status", "approved")
 	t.ended(p)
+}
+
+// takenOver waits until the server has noted that the agent answered 202. Killed before, it makes the call again, as with any that was open.
+func (t *Trial) takenOver(id string) {
+	for {
+		events, err := t.api.Events(t.ctx, id)
+		t.Must(err)
+		if slices.ContainsFunc(events, func(e client.Event) bool { return e.Type == "execution.released" }) {
+			return
+		}
+		t.Pause(10 * time.Millisecond)
+	}
 }
 
 // told checks what the agent is posted after a decision.
