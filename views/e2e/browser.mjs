@@ -56,8 +56,12 @@ export async function leave({ context, errors }, name, failed) {
   assert.deepEqual(errors, []);
 }
 
-/** What axe has against the page, one line for each rule and place. The debugger is not bound by the page's policy. */
+/**
+ * What axe has against the page, one line for each rule and place. The debugger is not bound by the page's policy. Colours count
+ * only at rest: not in a region that is dimmed while it waits for the server, nor half way between two themes.
+ */
 export async function axe(page) {
+  await page.waitForFunction(() => !document.querySelector(".htmx-request") && document.getAnimations().length === 0);
   await page.evaluate(axeSource);
   const result = await page.evaluate(() =>
     globalThis.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
