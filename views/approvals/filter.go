@@ -4,8 +4,8 @@ package approvals
 
 import (
 	"net/url"
-	"slices"
-	"strings"
+
+	"github.com/agentfield/agentfield/views/components"
 )
 
 // Filter is what the URL of the queue says. Empty fields do not narrow.
@@ -33,86 +33,61 @@ const (
 	StateDecided  = "decided"
 )
 
-// term is one part of a filter, as it stands in the URL.
-type term struct{ key, value string }
-
 // terms are what narrows the list, without the tab and the order.
-func (f Filter) terms() []term {
-	all := []term{
-		{"risk", f.Risk},
-		{"node", f.Node},
-		{"target", f.Target},
-		{"session", f.Session},
-		{"actor", f.Actor},
-		{"run", f.Run},
-		{"claimed", f.Claimed},
-		{"q", f.Q},
+func (f Filter) terms() []components.Term {
+	all := []components.Term{
+		{Key: "risk", Value: f.Risk},
+		{Key: "node", Value: f.Node},
+		{Key: "target", Value: f.Target},
+		{Key: "session", Value: f.Session},
+		{Key: "actor", Value: f.Actor},
+		{Key: "run", Value: f.Run},
+		{Key: "claimed", Value: f.Claimed},
+		{Key: "q", Value: f.Q},
 	}
-	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
+	return components.Given(all...)
 }
 
 // pairs are everything that the query says, but the cursor.
-func (f Filter) pairs() []term {
-	var all []term
+func (f Filter) pairs() []components.Term {
+	var all []components.Term
 	if f.state() != StatePending {
-		all = append(all, term{"state", f.State})
+		all = append(all, components.Term{Key: "state", Value: f.State})
 	}
 	all = append(all, f.terms()...)
 	if f.Sort != "" {
-		all = append(all, term{"sort", f.Sort})
+		all = append(all, components.Term{Key: "sort", Value: f.Sort})
 	}
 	if f.View != "" {
-		all = append(all, term{"view", f.View})
+		all = append(all, components.Term{Key: "view", Value: f.View})
 	}
 	return all
 }
 
-// Query is the filter as the query of a URL, without a question mark and without the cursor. Commas and colons stay readable.
-func (f Filter) Query() string {
-	var b strings.Builder
-	for _, t := range f.pairs() {
-		add(&b, t.key, t.value)
-	}
-	return b.String()
-}
+// Query is the filter as the query of a URL, without a question mark and without the cursor.
+func (f Filter) Query() string { return components.Query(f.pairs()) }
 
 // Place is the query with the cursor and the width: exactly this page as it is.
 func (f Filter) Place() string {
-	var b strings.Builder
-	b.WriteString(f.Query())
+	all := f.pairs()
 	if f.Full {
-		add(&b, "full", "1")
+		all = append(all, components.Term{Key: "full", Value: "1"})
 	}
-	if f.Cursor != "" {
-		add(&b, "cursor", f.Cursor)
-	}
-	return b.String()
-}
-
-func add(b *strings.Builder, key, value string) {
-	if b.Len() > 0 {
-		b.WriteByte('&')
-	}
-	b.WriteString(key + "=" + strings.NewReplacer("%2C", ",", "%3A", ":").Replace(url.QueryEscape(value)))
+	return components.Query(components.Given(append(all, components.Term{Key: "cursor", Value: f.Cursor})...))
 }
 
 // Href is the queue under this filter, from its beginning.
-func (f Filter) Href() string { return href("/approvals", f.Query()) }
+func (f Filter) Href() string { return components.Href("/approvals", f.Query()) }
 
 // Item is a request opened in the queue under this filter.
-func (f Filter) Item(id string) string { return href("/approvals/"+url.PathEscape(id), f.Place()) }
+func (f Filter) Item(id string) string {
+	return components.Href("/approvals/"+url.PathEscape(id), f.Place())
+}
 
 // at is the queue under this filter, from a cursor on.
 func (f Filter) at(cursor string) string {
 	f.Cursor = cursor
-	return href("/approvals", f.Place())
-}
-
-func href(path, query string) string {
-	if query == "" {
-		return path
-	}
-	return path + "?" + query
+	return components.Href("/approvals", f.Place())
 }
 
 // state is the tab that is open.

@@ -17,15 +17,12 @@ func (p Page) waiting() bool {
 	})
 }
 
-// option is something to choose a list by.
-type option struct{ value, label string }
-
 // orders are the orders that a tab can have.
-func (p Page) orders() []option {
+func (p Page) orders() []components.Option {
 	if p.Filter.state() == StateDecided {
-		return []option{{"", "Decided last"}}
+		return []components.Option{{Label: "Decided last"}}
 	}
-	return []option{{"", "Time left"}, {"-created_at", "Newest"}}
+	return []components.Option{{Label: "Time left"}, {Value: "-created_at", Label: "Newest"}}
 }
 
 // clear is the headline of an empty queue.

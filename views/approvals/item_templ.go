@@ -553,7 +553,7 @@ func itemHead(p Page) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = fact("run", a.RunID, href("/executions", "run="+escaped(a.RunID))).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = fact("run", a.RunID, components.Href("/executions", "run="+escaped(a.RunID))).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -3038,9 +3038,9 @@ func runAround(p Page) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var148 templ.SafeURL
-			templ_7745c5c3_Var148, templ_7745c5c3_Err = templ.JoinURLErrs(templ.SafeURL(href("/executions", "run="+escaped(a.RunID))))
+			templ_7745c5c3_Var148, templ_7745c5c3_Err = templ.JoinURLErrs(templ.SafeURL(components.Href("/executions", "run="+escaped(a.RunID))))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/approvals/item.templ`, Line: 608, Col: 87}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/approvals/item.templ`, Line: 608, Col: 98}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var148))
 			if templ_7745c5c3_Err != nil {

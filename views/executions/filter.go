@@ -3,7 +3,6 @@
 package executions
 
 import (
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,24 +30,21 @@ type Filter struct {
 	View     string          // view: the id of a saved view that this filter comes from
 }
 
-// term is one part of a filter, as it stands in the URL.
-type term struct{ key, value string }
-
-func (f Filter) terms() []term {
-	all := []term{
-		{"status", joined(f.Statuses)},
-		{"node", f.Node},
-		{"target", f.Target},
-		{"session", f.Session},
-		{"actor", f.Actor},
-		{"run", f.Run},
-		{"parent", f.Parent},
-		{"mode", f.Mode},
-		{"since", f.Since},
-		{"until", f.Until},
-		{"q", f.Search.Text},
+func (f Filter) terms() []components.Term {
+	all := []components.Term{
+		{Key: "status", Value: joined(f.Statuses)},
+		{Key: "node", Value: f.Node},
+		{Key: "target", Value: f.Target},
+		{Key: "session", Value: f.Session},
+		{Key: "actor", Value: f.Actor},
+		{Key: "run", Value: f.Run},
+		{Key: "parent", Value: f.Parent},
+		{Key: "mode", Value: f.Mode},
+		{Key: "since", Value: f.Since},
+		{Key: "until", Value: f.Until},
+		{Key: "q", Value: f.Search.Text},
 	}
-	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
+	return components.Given(all...)
 }
 
 func joined(statuses []models.Status) string {
@@ -59,22 +55,22 @@ func joined(statuses []models.Status) string {
 	return strings.Join(words, ",")
 }
 
-// Query is the filter as the query of a URL, without a question mark. Commas and colons stay readable.
-func (f Filter) Query() string {
-	var b strings.Builder
-	for _, t := range f.terms() {
-		add(&b, t.key, t.value)
-	}
-	if f.View != "" && b.Len() > 0 { // alone it would bring back what was just taken away
-		add(&b, "view", f.View)
+// Query is the filter as the query of a URL, without a question mark.
+func (f Filter) Query() string { return components.Query(f.at("")) }
+
+// at are the terms of the list under this filter, from a cursor on.
+func (f Filter) at(cursor string) []components.Term {
+	terms := f.terms()
+	if len(terms) > 0 { // alone a view would bring back what was just taken away
+		terms = append(terms, components.Term{Key: "view", Value: f.View})
 	}
 	if f.Select {
-		add(&b, "select", "1")
+		terms = append(terms, components.Term{Key: "select", Value: "1"})
 	}
 	if f.Limit > 0 {
-		add(&b, "limit", strconv.Itoa(f.Limit))
+		terms = append(terms, components.Term{Key: "limit", Value: strconv.Itoa(f.Limit)})
 	}
-	return b.String()
+	return components.Given(append(terms, components.Term{Key: "cursor", Value: cursor})...)
 }
 
 // selecting is the same list with its rows to choose from, or without.
@@ -89,30 +85,11 @@ func (f Filter) whole() string {
 	return f.Query()
 }
 
-func add(b *strings.Builder, key, value string) {
-	if b.Len() > 0 {
-		b.WriteByte('&')
-	}
-	b.WriteString(key + "=" + strings.NewReplacer("%2C", ",", "%3A", ":").Replace(url.QueryEscape(value)))
-}
-
 // Href is the list under this filter.
-func (f Filter) Href() string { return href("/executions", f.Query()) }
+func (f Filter) Href() string { return f.from("") }
 
-// at is the list under this filter, from a cursor on.
-func (f Filter) at(cursor string) string {
-	var b strings.Builder
-	b.WriteString(f.Query())
-	add(&b, "cursor", cursor)
-	return href("/executions", b.String())
-}
-
-func href(path, query string) string {
-	if query == "" {
-		return path
-	}
-	return path + "?" + query
-}
+// from is the list under this filter, from a cursor on.
+func (f Filter) from(cursor string) string { return components.Address("/executions", f.at(cursor)...) }
 
 // without is the filter with one term left out.
 func (f Filter) without(key string) Filter {
@@ -153,8 +130,8 @@ func (f Filter) asking(q string) Filter {
 func (f Filter) chips() []components.Chip {
 	var all []components.Chip
 	for _, t := range f.terms() {
-		if t.key != "q" {
-			all = append(all, components.Chip{Key: t.key, Words: t.words(f), Href: f.without(t.key).Href()})
+		if t.Key != "q" {
+			all = append(all, components.Chip{Key: t.Key, Words: f.words(t), Href: f.without(t.Key).Href()})
 		}
 	}
 	for _, t := range f.Search.Terms {
@@ -200,36 +177,21 @@ func (f Filter) is(t tab) bool {
 	})
 }
 
-type option struct{ value, label string }
-
 // statusOptions are the choices of the bar: the tabs, every status, and what the URL says if it is neither.
-func (f Filter) statusOptions() []option {
-	var all []option
+func (f Filter) statusOptions() []components.Option {
+	var all []components.Option
 	for _, t := range tabs() {
 		switch {
 		case t.statuses == nil:
-			all = append(all, option{"", "Any status"})
+			all = append(all, components.Option{Label: "Any status"})
 		case len(t.statuses) > 1:
-			all = append(all, option{joined(t.statuses), strings.Join(labels(t.statuses), ", ")})
+			all = append(all, components.Option{Value: joined(t.statuses), Label: strings.Join(labels(t.statuses), ", ")})
 		}
 	}
 	for _, s := range models.Statuses {
-		all = append(all, option{string(s), components.LookOf(s).Label})
+		all = append(all, components.Option{Value: string(s), Label: components.LookOf(s).Label})
 	}
-	return including(all, joined(f.Statuses), strings.Join(labels(f.Statuses), ", "))
-}
-
-// sinceOptions are the choices of time, and what the URL says if it is none of them.
-func (f Filter) sinceOptions() []option {
-	all := []option{{"", "Any time"}, {"15m", "Last 15 min"}, {"1h", "Last hour"}, {"24h", "Last 24 h"}, {"7d", "Last 7 days"}}
-	return including(all, f.Since, "Since "+f.Since)
-}
-
-func including(all []option, value, label string) []option {
-	if slices.ContainsFunc(all, func(o option) bool { return o.value == value }) {
-		return all
-	}
-	return append(all, option{value, label})
+	return components.Including(all, joined(f.Statuses), strings.Join(labels(f.Statuses), ", "))
 }
 
 func labels(statuses []models.Status) []string {
@@ -241,9 +203,9 @@ func labels(statuses []models.Status) []string {
 }
 
 // words is a term as the list of active filters names it.
-func (t term) words(f Filter) string {
-	if t.key == "status" {
+func (f Filter) words(t components.Term) string {
+	if t.Key == "status" {
 		return strings.Join(labels(f.Statuses), ", ")
 	}
-	return t.value
+	return t.Value
 }

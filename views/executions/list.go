@@ -52,17 +52,8 @@ func (p ListPage) tabs() []components.Tab {
 }
 
 func (p ListPage) pager() components.Pager {
-	foot := components.Pager{Rows: len(p.Rows), Curl: p.Filter.curl(p.Frame.BaseURL), Now: p.now()}
-	if p.Cursor != "" {
-		foot.First = p.Filter.Href()
-	}
-	if p.Prev != "" {
-		foot.Prev = p.Filter.at(p.Prev)
-	}
-	if p.Next != "" {
-		foot.Next = p.Filter.at(p.Next)
-	}
-	return foot
+	turns := components.Turns{Cursor: p.Cursor, Next: p.Next, Prev: p.Prev}
+	return components.PagerOf(len(p.Rows), turns, p.Filter.from, p.Filter.curl(p.Frame.BaseURL), p.now())
 }
 
 // teach is a command that makes a first execution on this server.

@@ -3,7 +3,6 @@
 package runs
 
 import (
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,14 +25,11 @@ type Filter struct {
 	Search   search.Typed    // q: the filter language
 }
 
-// term is one part of a filter, as it stands in the URL.
-type term struct{ key, value string }
-
-func (f Filter) terms() []term {
-	all := []term{
-		{"status", joined(f.Statuses)}, {"target", f.Target}, {"session", f.Session}, {"actor", f.Actor}, {"since", f.Since}, {"until", f.Until}, {"q", f.Search.Text},
+func (f Filter) terms() []components.Term {
+	all := []components.Term{
+		{Key: "status", Value: joined(f.Statuses)}, {Key: "target", Value: f.Target}, {Key: "session", Value: f.Session}, {Key: "actor", Value: f.Actor}, {Key: "since", Value: f.Since}, {Key: "until", Value: f.Until}, {Key: "q", Value: f.Search.Text},
 	}
-	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
+	return components.Given(all...)
 }
 
 func joined(statuses []models.Status) string {
@@ -45,39 +41,21 @@ func joined(statuses []models.Status) string {
 }
 
 // whole is the query of everything that the filter finds, on all pages.
-func (f Filter) whole() string {
-	f.Limit, f.View = 0, ""
-	_, query, _ := strings.Cut(f.at(""), "?")
-	return query
-}
+func (f Filter) whole() string { return components.Query(f.terms()) }
 
 // Href is the list under this filter.
-func (f Filter) Href() string { return f.at("") }
+func (f Filter) Href() string { return f.from("") }
 
-// at is the list under this filter, from a cursor on.
-func (f Filter) at(cursor string) string {
+// from is the list under this filter, from a cursor on.
+func (f Filter) from(cursor string) string {
 	terms := f.terms()
-	if f.View != "" && len(terms) > 0 { // alone it would bring back what was just taken away
-		terms = append(terms, term{"view", f.View})
+	if len(terms) > 0 { // alone a view would bring back what was just taken away
+		terms = append(terms, components.Term{Key: "view", Value: f.View})
 	}
 	if f.Limit > 0 {
-		terms = append(terms, term{"limit", strconv.Itoa(f.Limit)})
+		terms = append(terms, components.Term{Key: "limit", Value: strconv.Itoa(f.Limit)})
 	}
-	if cursor != "" {
-		terms = append(terms, term{"cursor", cursor})
-	}
-	return address("/runs", terms)
-}
-
-// address is a path with a query of these terms, in their order. Commas and colons stay readable.
-func address(path string, terms []term) string {
-	var b strings.Builder
-	b.WriteString(path)
-	for i, t := range terms {
-		b.WriteByte("?&"[min(i, 1)])
-		b.WriteString(t.key + "=" + strings.NewReplacer("%2C", ",", "%3A", ":").Replace(url.QueryEscape(t.value)))
-	}
-	return b.String()
+	return components.Address("/runs", components.Given(append(terms, components.Term{Key: "cursor", Value: cursor})...)...)
 }
 
 // without is the filter with one term left out.
@@ -130,14 +108,14 @@ func (f Filter) is(t tab) bool {
 func (f Filter) chips() []components.Chip {
 	var all []components.Chip
 	for _, t := range f.terms() {
-		if t.key == "q" {
+		if t.Key == "q" {
 			continue // each of its terms has a chip of its own
 		}
-		words := t.value
-		if t.key == "status" {
+		words := t.Value
+		if t.Key == "status" {
 			words = strings.Join(labels(f.Statuses), ", ")
 		}
-		all = append(all, components.Chip{Key: t.key, Words: words, Href: f.without(t.key).Href()})
+		all = append(all, components.Chip{Key: t.Key, Words: words, Href: f.without(t.Key).Href()})
 	}
 	for _, t := range f.Search.Terms {
 		all = append(all, components.Chip{Words: t.Text, Href: f.asking(t.Rest).Href()})
@@ -151,15 +129,4 @@ func labels(statuses []models.Status) []string {
 		words[i] = components.LookOf(s).Label
 	}
 	return words
-}
-
-type option struct{ value, label string }
-
-// sinceOptions are the choices of time, and what the URL says if it is none of them.
-func (f Filter) sinceOptions() []option {
-	all := []option{{"", "Any time"}, {"15m", "Last 15 min"}, {"1h", "Last hour"}, {"24h", "Last 24 h"}, {"7d", "Last 7 days"}}
-	if !slices.ContainsFunc(all, func(o option) bool { return o.value == f.Since }) {
-		all = append(all, option{f.Since, "Since " + f.Since})
-	}
-	return all
 }

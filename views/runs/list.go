@@ -52,19 +52,9 @@ func (p ListPage) tabs() []components.Tab {
 }
 
 func (p ListPage) pager() components.Pager {
-	foot := components.Pager{
-		Rows: len(p.Rows), Now: p.now(), Curl: components.Command{URL: p.Frame.BaseURL + "/api/v1" + p.Filter.Href()}.Curl(),
-	}
-	if p.Cursor != "" {
-		foot.First = p.Filter.Href()
-	}
-	if p.Prev != "" {
-		foot.Prev = p.Filter.at(p.Prev)
-	}
-	if p.Next != "" {
-		foot.Next = p.Filter.at(p.Next)
-	}
-	return foot
+	turns := components.Turns{Cursor: p.Cursor, Next: p.Next, Prev: p.Prev}
+	curl := components.Command{URL: p.Frame.BaseURL + "/api/v1" + p.Filter.Href()}.Curl()
+	return components.PagerOf(len(p.Rows), turns, p.Filter.from, curl, p.now())
 }
 
 // teach is a command that makes a first run of two steps on this server: what has the same workflow id is one run.
@@ -83,7 +73,7 @@ func path(r *models.Run) string { return "/runs/" + r.ID }
 
 // waitsFor is the run's page at what waits for a person.
 func waitsFor(r *models.Run) string {
-	return address(path(r), []term{{"status", string(models.Waiting)}})
+	return components.Address(path(r), components.Term{Key: "status", Value: string(models.Waiting)})
 }
 
 // took is how long a run has taken; ok is false while it goes on.

@@ -34,24 +34,24 @@ type View struct {
 	From     int             // from: the first row of a page of rows
 }
 
-func (v View) terms() []term {
-	all := []term{
-		{"open", strings.Join(v.Open, ",")}, {"closed", strings.Join(v.Closed, ",")}, {"focus", v.Focus}, {"status", joined(v.Statuses)}, {"q", v.Query},
+func (v View) terms() []components.Term {
+	all := []components.Term{
+		{Key: "open", Value: strings.Join(v.Open, ",")}, {Key: "closed", Value: strings.Join(v.Closed, ",")}, {Key: "focus", Value: v.Focus}, {Key: "status", Value: joined(v.Statuses)}, {Key: "q", Value: v.Query},
 	}
 	if v.Chosen {
-		all = slices.Insert(all, 0, term{"view", v.Kind})
+		all = slices.Insert(all, 0, components.Term{Key: "view", Value: v.Kind})
 	}
 	if v.Critical {
-		all = append(all, term{"crit", "1"})
+		all = append(all, components.Term{Key: "crit", Value: "1"})
 	}
 	if v.From > 0 {
-		all = append(all, term{"from", strconv.Itoa(v.From)})
+		all = append(all, components.Term{Key: "from", Value: strconv.Itoa(v.From)})
 	}
-	return slices.DeleteFunc(append(all, term{"node", v.Node}), func(t term) bool { return t.value == "" })
+	return components.Given(append(all, components.Term{Key: "node", Value: v.Node})...)
 }
 
 // Href is the page in this state.
-func (v View) Href() string { return address("/runs/"+v.Run, v.terms()) }
+func (v View) Href() string { return components.Address("/runs/"+v.Run, v.terms()...) }
 
 // relative is the page in this state as a link on the run's own page, of which there may be hundreds.
 func (v View) relative() string {

@@ -3,10 +3,7 @@
 package webhooks
 
 import (
-	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/agentfield/agentfield/views/components"
 )
@@ -23,41 +20,27 @@ type Filter struct {
 	Limit     int // 0: the default
 }
 
-type term struct{ key, value string }
-
-func (f Filter) terms() []term {
-	all := []term{
-		{"state", f.State}, {"class", f.Class}, {"host", f.Host}, {"event", f.Event}, {"execution", f.Execution}, {"since", f.Since}, {"until", f.Until},
+func (f Filter) terms() []components.Term {
+	all := []components.Term{
+		{Key: "state", Value: f.State}, {Key: "class", Value: f.Class}, {Key: "host", Value: f.Host}, {Key: "event", Value: f.Event}, {Key: "execution", Value: f.Execution}, {Key: "since", Value: f.Since}, {Key: "until", Value: f.Until},
 	}
-	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
+	return components.Given(all...)
 }
 
 // Href is the list under this filter.
-func (f Filter) Href() string { return f.at("") }
+func (f Filter) Href() string { return f.from("") }
 
-func (f Filter) at(cursor string) string {
+// from is the list under this filter, from a cursor on.
+func (f Filter) from(cursor string) string {
 	terms := f.terms()
 	if f.Limit > 0 {
-		terms = append(terms, term{"limit", strconv.Itoa(f.Limit)})
+		terms = append(terms, components.Term{Key: "limit", Value: strconv.Itoa(f.Limit)})
 	}
-	if cursor != "" {
-		terms = append(terms, term{"cursor", cursor})
-	}
-	return address("/webhooks", terms)
+	return components.Address("/webhooks", components.Given(append(terms, components.Term{Key: "cursor", Value: cursor})...)...)
 }
 
 // resend is the page that asks before all that the filter finds is sent again.
-func (f Filter) resend() string { return address("/webhooks/redeliver", f.terms()) }
-
-func address(path string, terms []term) string {
-	var b strings.Builder
-	b.WriteString(path)
-	for i, t := range terms {
-		b.WriteByte("?&"[min(i, 1)])
-		b.WriteString(t.key + "=" + strings.NewReplacer("%2C", ",", "%3A", ":").Replace(url.QueryEscape(t.value)))
-	}
-	return b.String()
-}
+func (f Filter) resend() string { return components.Address("/webhooks/redeliver", f.terms()...) }
 
 func (f Filter) without(key string) Filter {
 	for name, field := range map[string]*string{
@@ -74,22 +57,22 @@ func (f Filter) chips() []components.Chip {
 	terms := f.terms()
 	all := make([]components.Chip, len(terms))
 	for i, t := range terms {
-		words := t.value
-		switch t.key {
+		words := t.Value
+		switch t.Key {
 		case "state":
-			words = stateWord(t.value)
+			words = stateWord(t.Value)
 		case "class":
-			words = classWord(t.value)
+			words = classWord(t.Value)
 		}
-		all[i] = components.Chip{Key: t.key, Words: words, Href: f.without(t.key).Href()}
+		all[i] = components.Chip{Key: t.Key, Words: words, Href: f.without(t.Key).Href()}
 	}
 	return all
 }
 
 func stateWord(state string) string {
 	for _, s := range states() {
-		if s.value == state {
-			return s.label
+		if s.Value == state {
+			return s.Label
 		}
 	}
 	return state
@@ -97,44 +80,33 @@ func stateWord(state string) string {
 
 func classWord(class string) string {
 	for _, c := range classes() {
-		if c.value == class {
-			return c.label
+		if c.Value == class {
+			return c.Label
 		}
 	}
 	return class
 }
 
-type option struct{ value, label string }
-
-func states() []option {
-	return []option{{"", "All"}, {"pending", "Pending"}, {"retrying", "Retrying"}, {"delivered", "Delivered"}, {"failed", "Given up"}}
+func states() []components.Option {
+	return []components.Option{{Label: "All"}, {Value: "pending", Label: "Pending"}, {Value: "retrying", Label: "Retrying"}, {Value: "delivered", Label: "Delivered"}, {Value: "failed", Label: "Given up"}}
 }
 
-func classes() []option {
-	return []option{
-		{"", "Any"},
-		{"2xx", "2xx: taken"},
-		{"3xx", "3xx: redirect"},
-		{"4xx", "4xx: refused by the receiver"},
-		{"5xx", "5xx: error of the receiver"},
-		{"timeout", "No answer in time"},
-		{"dns", "Name does not resolve"},
-		{"tls", "TLS failed"},
-		{"refused", "Connection refused"},
-		{"connection", "Connection lost"},
-		{"blocked", "Address not allowed"},
+func classes() []components.Option {
+	return []components.Option{
+		{Label: "Any"},
+		{Value: "2xx", Label: "2xx: taken"},
+		{Value: "3xx", Label: "3xx: redirect"},
+		{Value: "4xx", Label: "4xx: refused by the receiver"},
+		{Value: "5xx", Label: "5xx: error of the receiver"},
+		{Value: "timeout", Label: "No answer in time"},
+		{Value: "dns", Label: "Name does not resolve"},
+		{Value: "tls", Label: "TLS failed"},
+		{Value: "refused", Label: "Connection refused"},
+		{Value: "connection", Label: "Connection lost"},
+		{Value: "blocked", Label: "Address not allowed"},
 	}
 }
 
-func events() []option {
-	return []option{{"", "Any"}, {"execution.completed", "execution.completed"}, {"execution.failed", "execution.failed"}}
-}
-
-// sinceOptions are the choices of time, and what the URL says if it is none of them.
-func (f Filter) sinceOptions() []option {
-	all := []option{{"", "Any time"}, {"15m", "Last 15 min"}, {"1h", "Last hour"}, {"24h", "Last 24 h"}, {"7d", "Last 7 days"}}
-	if !slices.ContainsFunc(all, func(o option) bool { return o.value == f.Since }) {
-		all = append(all, option{f.Since, "Since " + f.Since})
-	}
-	return all
+func events() []components.Option {
+	return []components.Option{{Label: "Any"}, {Value: "execution.completed", Label: "execution.completed"}, {Value: "execution.failed", Label: "execution.failed"}}
 }

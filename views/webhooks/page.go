@@ -41,26 +41,16 @@ func (p ListPage) tabs() []components.Tab {
 	var all []components.Tab
 	for _, s := range states() {
 		f := p.Filter
-		f.State = s.value
-		all = append(all, components.Tab{Label: s.label, Href: f.Href(), Current: p.Filter.State == s.value, Count: counts[s.value], More: p.Most > 0 && counts[s.value] >= p.Most})
+		f.State = s.Value
+		all = append(all, components.Tab{Label: s.Label, Href: f.Href(), Current: p.Filter.State == s.Value, Count: counts[s.Value], More: p.Most > 0 && counts[s.Value] >= p.Most})
 	}
 	return all
 }
 
 func (p ListPage) pager() components.Pager {
-	foot := components.Pager{
-		Rows: len(p.Rows), Now: p.now(), Curl: components.Command{URL: p.Frame.BaseURL + "/api/v1" + p.Filter.Href()}.Curl(),
-	}
-	if p.Cursor != "" {
-		foot.First = p.Filter.Href()
-	}
-	if p.Prev != "" {
-		foot.Prev = p.Filter.at(p.Prev)
-	}
-	if p.Next != "" {
-		foot.Next = p.Filter.at(p.Next)
-	}
-	return foot
+	turns := components.Turns{Cursor: p.Cursor, Next: p.Next, Prev: p.Prev}
+	curl := components.Command{URL: p.Frame.BaseURL + "/api/v1" + p.Filter.Href()}.Curl()
+	return components.PagerOf(len(p.Rows), turns, p.Filter.from, curl, p.now())
 }
 
 // teach is a command whose execution announces its end.
