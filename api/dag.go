@@ -22,26 +22,34 @@ type place struct{ from, to int }
 // what lies deeper is in the timeline and in the edges like everything else.
 const nested = 200
 
-// appendFields writes an execution without its brackets and its children.
-func (d *dag) appendFields(b []byte, n *workflow.Node) []byte {
-	o := object{b: append(b, '{')}
-	o.text("workflow_id", d.run.Workflow())
+// memberKeys write what every answer about an execution of a run has. Its start, which it returns, is its acceptance until there is one.
+func memberKeys(o *object, run *models.Run, n *workflow.Node) (started int64) {
+	o.text("workflow_id", run.Workflow())
 	o.text("execution_id", n.ID)
+	o.maybe("parent_execution_id", n.ParentID)
 	o.text("agent_node_id", n.NodeID)
 	o.text("reasoner_id", n.Function)
 	o.text("status", string(n.Status))
 	o.maybe("status_reason", n.StatusReason)
-	started := n.CreatedAt
+	started = n.CreatedAt
 	if n.StartedAt != nil {
 		started = *n.StartedAt
 	}
 	o.instant("started_at", started)
 	if n.FinishedAt != nil {
 		o.instant("completed_at", *n.FinishedAt)
+	}
+	o.number("workflow_depth", int64(n.Depth))
+	return started
+}
+
+// appendFields writes an execution without its brackets and its children.
+func (d *dag) appendFields(b []byte, n *workflow.Node) []byte {
+	o := object{b: append(b, '{')}
+	started := memberKeys(&o, d.run, n)
+	if n.FinishedAt != nil {
 		o.number("duration_ms", max(*n.FinishedAt-started, 0))
 	}
-	o.maybe("parent_execution_id", n.ParentID)
-	o.number("workflow_depth", int64(n.Depth))
 	if d.light {
 		return o.b
 	}

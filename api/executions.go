@@ -114,16 +114,7 @@ func (d detail) json(base string) []byte {
 // write fills an object that has been begun.
 func (d detail) write(o *object, base string) {
 	row := d.Row
-	o.text("execution_id", row.ID)
-	o.text("run_id", row.RunID)
-	o.text("workflow_id", row.Workflow())
-	o.text("status", string(row.Status))
-	o.maybe("status_reason", row.StatusReason)
-	o.text("target", row.Target())
-	o.text("agent_node_id", row.NodeID)
-	o.text("reasoner_id", row.Function)
-	o.text("type", row.FunctionKind)
-	o.text("mode", row.Mode)
+	identityKeys(o, row)
 	if row.Status == models.Succeeded {
 		o.raw("result", d.Result)
 	}
@@ -143,11 +134,7 @@ func (d detail) write(o *object, base string) {
 		o.instant("started_at", row.CreatedAt)
 	}
 	endKeys(o, row)
-	o.maybe("parent_execution_id", row.ParentID)
-	o.maybe("rerun_of", row.RerunOf)
-	o.maybe("session_id", row.SessionID)
-	o.maybe("actor_id", row.ActorID)
-	o.number("attempt", int64(row.Attempt))
+	lineageKeys(o, row)
 	o.number("max_attempts", int64(row.MaxAttempts))
 	if row.Progress != nil {
 		o.value("progress", *row.Progress)
@@ -440,10 +427,8 @@ func (s *Server) listExecutions(c *fiber.Ctx) error {
 	return sendJSON(c, fiber.StatusOK, o.end())
 }
 
-// summary is an execution in a list: the shape of GET without payloads and deliveries.
-func summary(row *models.Execution) []byte {
-	d := detail{Finished: execution.Finished{Row: row}}
-	o := newObject(512)
+// identityKeys say which execution it is and how it stands.
+func identityKeys(o *object, row *models.Execution) {
 	o.text("execution_id", row.ID)
 	o.text("run_id", row.RunID)
 	o.text("workflow_id", row.Workflow())
@@ -454,6 +439,22 @@ func summary(row *models.Execution) []byte {
 	o.text("reasoner_id", row.Function)
 	o.text("type", row.FunctionKind)
 	o.text("mode", row.Mode)
+}
+
+// lineageKeys say where an execution comes from, and which try at it is the last.
+func lineageKeys(o *object, row *models.Execution) {
+	o.maybe("parent_execution_id", row.ParentID)
+	o.maybe("rerun_of", row.RerunOf)
+	o.maybe("session_id", row.SessionID)
+	o.maybe("actor_id", row.ActorID)
+	o.number("attempt", int64(row.Attempt))
+}
+
+// summary is an execution in a list: the shape of GET without payloads and deliveries.
+func summary(row *models.Execution) []byte {
+	d := detail{Finished: execution.Finished{Row: row}}
+	o := newObject(512)
+	identityKeys(o, row)
 	if row.ErrorMessage != nil {
 		failureKeys(o, d.Finished)
 	}
@@ -462,11 +463,7 @@ func summary(row *models.Execution) []byte {
 		o.instant("started_at", *row.StartedAt)
 	}
 	endKeys(o, row)
-	o.maybe("parent_execution_id", row.ParentID)
-	o.maybe("rerun_of", row.RerunOf)
-	o.maybe("session_id", row.SessionID)
-	o.maybe("actor_id", row.ActorID)
-	o.number("attempt", int64(row.Attempt))
+	lineageKeys(o, row)
 	o.truth("webhook_registered", row.HasWebhook)
 	return o.end()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -247,9 +246,9 @@ func upper(text string) string {
 
 // approvalRows brings rows of the queue up to date.
 func (s *Server) approvalRows(c *fiber.Ctx) error {
-	ids := possibleIDs(c.Query("ids"))
-	if len(ids) > maxRows {
-		return badRequest("too_many_ids", "at most %d rows can be asked for at once", maxRows)
+	ids, err := rowsAsked(c)
+	if err != nil {
+		return err
 	}
 	shown, _, err := queueFilter(c)
 	if err != nil {
@@ -278,10 +277,7 @@ func (s *Server) freshApprovals(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	at, err := strconv.ParseInt(c.Query("at"), 10, 64)
-	if err != nil {
-		at = s.Now().UnixMilli()
-	}
+	at := s.trueAt(c)
 	n, more, err := s.Approvals.Newer(c.UserContext(), f, at)
 	if err != nil {
 		return err

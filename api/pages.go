@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -221,13 +220,11 @@ func asWritten(c *fiber.Ctx, f execution.Filter) executions.Filter {
 	return w
 }
 
-const maxRows = 200
-
 // executionRows brings rows of a list up to date, by their ids.
 func (s *Server) executionRows(c *fiber.Ctx) error {
-	ids := strings.FieldsFunc(c.Query("ids"), func(r rune) bool { return r == ',' })
-	if len(ids) > maxRows {
-		return badRequest("too_many_ids", "at most %d rows can be asked for at once", maxRows)
+	ids, err := rowsAsked(c)
+	if err != nil {
+		return err
 	}
 	rows, err := s.Executions.Rows(c.UserContext(), ids)
 	if err != nil {
@@ -242,15 +239,9 @@ func (s *Server) freshExecutions(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	n, more, err := s.Executions.Newer(c.UserContext(), f, c.Query("after"))
-	if err != nil {
-		return err
-	}
-	at, err := strconv.ParseInt(c.Query("at"), 10, 64) // when the list on screen was true
-	if err != nil {
-		at = s.Now().UnixMilli()
-	}
-	return page(c, fiber.StatusOK, components.FreshPill(components.Fresh{Href: asWritten(c, f).Href(), Count: n, More: more, At: at}))
+	return s.freshRows(c, asWritten(c, f).Href(), func(ctx context.Context, after string) (int, bool, error) {
+		return s.Executions.Newer(ctx, f, after)
+	})
 }
 
 // resolve leads from an id, or the beginning of one, to its page: /g/{id}, and /g?id= for the search box.

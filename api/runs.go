@@ -188,11 +188,11 @@ func (s *Server) runsPage(c *fiber.Ctx, f workflow.RunFilter, list workflow.RunP
 
 // runRows brings rows of the list up to date, by their ids.
 func (s *Server) runRows(c *fiber.Ctx) error {
-	ids := strings.FieldsFunc(c.Query("ids"), func(r rune) bool { return r == ',' })
-	if len(ids) > maxRows {
-		return badRequest("too_many_ids", "at most %d rows can be asked for at once", maxRows)
+	ids, err := rowsAsked(c)
+	if err != nil {
+		return err
 	}
-	rows, err := s.Workflows.Rows(c.UserContext(), slices.DeleteFunc(ids, func(id string) bool { return opaque("id", id) != nil }))
+	rows, err := s.Workflows.Rows(c.UserContext(), ids)
 	if err != nil {
 		return err
 	}
@@ -205,18 +205,9 @@ func (s *Server) freshRuns(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if err := opaque("after", c.Query("after")); err != nil {
-		return err
-	}
-	n, more, err := s.Workflows.Newer(c.UserContext(), f, c.Query("after"))
-	if err != nil {
-		return err
-	}
-	at, err := strconv.ParseInt(c.Query("at"), 10, 64) // when the list on screen was true
-	if err != nil {
-		at = s.Now().UnixMilli()
-	}
-	return page(c, fiber.StatusOK, components.FreshPill(components.Fresh{Href: runFilterAsWritten(c, f).Href(), Count: n, More: more, At: at}))
+	return s.freshRows(c, runFilterAsWritten(c, f).Href(), func(ctx context.Context, after string) (int, bool, error) {
+		return s.Workflows.Newer(ctx, f, after)
+	})
 }
 
 // shownRun is a run with all that its pages are made of.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -166,11 +167,11 @@ func (s *Server) webhooksPage(c *fiber.Ctx, f webhook.Filter, list webhook.Page)
 
 // webhookRows brings rows of the list up to date, by their ids.
 func (s *Server) webhookRows(c *fiber.Ctx) error {
-	ids := strings.FieldsFunc(c.Query("ids"), func(r rune) bool { return r == ',' })
-	if len(ids) > maxRows {
-		return badRequest("too_many_ids", "at most %d rows can be asked for at once", maxRows)
+	ids, err := rowsAsked(c)
+	if err != nil {
+		return err
 	}
-	rows, err := s.Webhooks.Rows(c.UserContext(), slices.DeleteFunc(ids, func(id string) bool { return opaque("id", id) != nil }))
+	rows, err := s.Webhooks.Rows(c.UserContext(), ids)
 	if err != nil {
 		return err
 	}
@@ -183,18 +184,9 @@ func (s *Server) freshWebhooks(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if err := opaque("after", c.Query("after")); err != nil {
-		return err
-	}
-	n, more, err := s.Webhooks.Newer(c.UserContext(), f, c.Query("after"))
-	if err != nil {
-		return err
-	}
-	at, err := strconv.ParseInt(c.Query("at"), 10, 64) // when the list on screen was true
-	if err != nil {
-		at = s.Now().UnixMilli()
-	}
-	return page(c, fiber.StatusOK, components.FreshPill(components.Fresh{Href: webhookFilterAsWritten(c, f).Href(), Count: n, More: more, At: at}))
+	return s.freshRows(c, webhookFilterAsWritten(c, f).Href(), func(ctx context.Context, after string) (int, bool, error) {
+		return s.Webhooks.Newer(ctx, f, after)
+	})
 }
 
 // showWebhook answers GET /webhooks/{delivery}.

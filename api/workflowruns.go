@@ -222,25 +222,10 @@ func latest(n *workflow.Node) int64 {
 }
 
 func (g graph) member(o *object, n *workflow.Node, asked map[string]workflow.Asked) {
-	o.text("workflow_id", g.run.Workflow())
-	o.text("execution_id", n.ID)
-	o.maybe("parent_execution_id", n.ParentID)
+	memberKeys(o, g.run, n)
 	if n.Parent != nil {
 		o.text("parent_workflow_id", g.run.Workflow())
 	}
-	o.text("agent_node_id", n.NodeID)
-	o.text("reasoner_id", n.Function)
-	o.text("status", string(n.Status))
-	o.maybe("status_reason", n.StatusReason)
-	started := n.CreatedAt
-	if n.StartedAt != nil {
-		started = *n.StartedAt
-	}
-	o.instant("started_at", started)
-	if n.FinishedAt != nil {
-		o.instant("completed_at", *n.FinishedAt)
-	}
-	o.number("workflow_depth", int64(n.Depth))
 	active, pending := children(n)
 	o.number("active_children", active)
 	o.number("pending_children", pending)

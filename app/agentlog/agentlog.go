@@ -41,7 +41,7 @@ type Options struct {
 // Service takes and gives entries.
 type Service struct {
 	Options
-	loops []*lease.Loop
+	loops lease.Loops
 
 	mu   sync.Mutex
 	news map[string]string // executions with entries that nobody has been told of, with their nodes
@@ -50,7 +50,7 @@ type Service struct {
 // New wires the service; Start sets its background work going.
 func New(o Options) *Service {
 	s := &Service{Options: o, news: map[string]string{}}
-	s.loops = []*lease.Loop{
+	s.loops = lease.Loops{
 		{Name: "announce logs", Every: time.Second, Do: s.announce, Log: o.Log},
 		{Name: "expire logs", Every: 5 * time.Minute, Do: s.sweep, Log: o.Log},
 	}
@@ -59,20 +59,16 @@ func New(o Options) *Service {
 
 // Start begins to announce and to clear away.
 func (s *Service) Start() {
-	for _, l := range s.loops {
-		l.Start()
-	}
+	s.loops.Start()
 }
 
 // Stop ends the background work.
 func (s *Service) Stop() {
-	for _, l := range s.loops {
-		l.Stop()
-	}
+	s.loops.Stop()
 }
 
 // Loops are the background loops, for supervision.
-func (s *Service) Loops() []*lease.Loop { return s.loops }
+func (s *Service) Loops() lease.Loops { return s.loops }
 
 const (
 	openBook = `INSERT INTO execution_log_books (execution_id, entries, last_seq, written_at) VALUES ($1, 0, 0, $2)

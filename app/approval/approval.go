@@ -80,7 +80,7 @@ type Options struct {
 // Service asks and takes decisions.
 type Service struct {
 	Options
-	loops []*lease.Loop
+	loops lease.Loops
 	due   *lease.Loop
 }
 
@@ -88,26 +88,22 @@ type Service struct {
 func New(o Options) *Service {
 	s := &Service{Options: o}
 	s.due = &lease.Loop{Name: "approvals due", Every: time.Second, Do: s.sweep, Log: o.Log}
-	s.loops = []*lease.Loop{s.due, {Name: "decisions not taken", Every: 15 * time.Second, Do: s.sweepUntold, Log: o.Log}}
+	s.loops = lease.Loops{s.due, {Name: "decisions not taken", Every: 15 * time.Second, Do: s.sweepUntold, Log: o.Log}}
 	return s
 }
 
 // Start begins to expire requests and to carry out decisions that were held.
 func (s *Service) Start() {
-	for _, l := range s.loops {
-		l.Start()
-	}
+	s.loops.Start()
 }
 
 // Stop ends the background loops.
 func (s *Service) Stop() {
-	for _, l := range s.loops {
-		l.Stop()
-	}
+	s.loops.Stop()
 }
 
 // Loops are the background loops, for supervision.
-func (s *Service) Loops() []*lease.Loop { return s.loops }
+func (s *Service) Loops() lease.Loops { return s.loops }
 
 const columns = `id, request_id, execution_id, run_id, node_id, function, session_id, actor_id, round, status, version, title, summary, risk, next,
 	shape, editable, has_form, url, callback, policy, quorum, on_reject, on_expire, created_at, expires_at, claimed_by, claimed_until, held_until,

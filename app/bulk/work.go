@@ -39,7 +39,7 @@ func (s *Service) work(ctx context.Context, c lease.Claimed) {
 			return
 		case err != nil:
 			s.Log.Error("a bulk job cannot go on; trying again", "job_id", c.ID, "error", err)
-			wait(ctx, busyFor)
+			lease.Rest(ctx, busyFor)
 		case ended != "":
 			s.end(ctx, c, ended)
 			return
@@ -67,7 +67,7 @@ func (s *Service) some(ctx context.Context, c lease.Claimed) (ended string, err 
 		if err := s.item(ctx, c, job, &items[i]); err != nil {
 			return "", err
 		}
-		if !wait(ctx, s.Pace) {
+		if !lease.Rest(ctx, s.Pace) {
 			return "", ctx.Err()
 		}
 	}
@@ -85,10 +85,10 @@ func (s *Service) item(ctx context.Context, c lease.Claimed, job *models.BulkJob
 	var full *execution.QueueFullError
 	switch {
 	case errors.As(err, &full):
-		wait(ctx, min(max(full.RetryAfter, busyFor), away))
+		lease.Rest(ctx, min(max(full.RetryAfter, busyFor), away))
 		return nil // the next look finds it again
 	case errors.Is(err, execution.ErrBusy):
-		wait(ctx, busyFor)
+		lease.Rest(ctx, busyFor)
 		return nil
 	case errors.Is(err, execution.ErrDraining):
 		return err
@@ -170,20 +170,5 @@ func (s *Service) end(ctx context.Context, c lease.Claimed, status string) {
 	})
 	if err != nil {
 		s.Log.Error("a bulk job cannot be ended; its lease will pass on", "job_id", c.ID, "error", err)
-	}
-}
-
-// wait reports false when ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

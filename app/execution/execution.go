@@ -138,7 +138,7 @@ type Service struct {
 	notices   *lease.Queue
 	worker    *lease.Worker[*claimed]
 	teller    *lease.Worker[lease.Claimed]
-	loops     []*lease.Loop
+	loops     lease.Loops
 	deadlines *lease.Loop
 	gauge     gauge
 	waiters   waiters
@@ -168,7 +168,7 @@ func New(o Options) *Service {
 		Claim: s.notices.Claim, Run: s.tell, NextDue: s.notices.NextDue,
 	}
 	s.deadlines = &lease.Loop{Name: "deadlines", Every: time.Second, Do: s.sweepDeadlines, Log: o.Log}
-	s.loops = []*lease.Loop{
+	s.loops = lease.Loops{
 		{Name: "reap", Every: o.Replica.TTL() / 4, Do: s.reap, Log: o.Log},
 		s.deadlines,
 		{Name: "orphans", Every: 10 * time.Second, Do: s.sweepOrphans, Log: o.Log},
@@ -184,9 +184,7 @@ func New(o Options) *Service {
 
 // Start takes over what dead replicas left and begins to work.
 func (s *Service) Start() {
-	for _, l := range s.loops {
-		l.Start()
-	}
+	s.loops.Start()
 	s.worker.Start()
 	s.teller.Start()
 }
@@ -213,9 +211,7 @@ func (s *Service) Drain(ctx context.Context) {
 
 // Stop ends the background loops. Drain comes first.
 func (s *Service) Stop() {
-	for _, l := range s.loops {
-		l.Stop()
-	}
+	s.loops.Stop()
 }
 
 // Draining reports whether new work is refused.
@@ -235,8 +231,8 @@ func (s *Service) Wake() {
 }
 
 // Loops are the background loops, for supervision.
-func (s *Service) Loops() []*lease.Loop {
-	return append([]*lease.Loop{s.worker.Loop(), s.teller.Loop()}, s.loops...)
+func (s *Service) Loops() lease.Loops {
+	return append(lease.Loops{s.worker.Loop(), s.teller.Loop()}, s.loops...)
 }
 
 // heard is told of every committed event, our own and those of other replicas.

@@ -35,7 +35,7 @@ func (s *Service) condition(ctx context.Context, t filter.Term) (filter.Conditio
 	case "status":
 		return statusTerm(t), nil
 	case "target":
-		return t.Any(target), nil
+		return t.Any(filter.Target), nil
 	case "reasoner":
 		return t.Any(func(v filter.Value) filter.Condition { return filter.Begins("function", v) }), nil
 	case "mode":
@@ -106,19 +106,6 @@ func statusTerm(t filter.Term) filter.Condition {
 		return filter.Condition{SQL: "1 = 0"}
 	}
 	return filter.Condition{SQL: statusClause(rest)}
-}
-
-// target: node.function, or either of the two by itself.
-func target(v filter.Value) filter.Condition {
-	node, function, both := strings.Cut(v.Text, ".")
-	switch {
-	case both:
-		c := filter.Begins("function", filter.Value{Text: function, Prefix: v.Prefix})
-		return filter.Condition{SQL: "(node_id = ? AND " + c.SQL + ")", Args: append([]any{node}, c.Args...)}
-	case v.Prefix:
-		return filter.Begins("node_id", v)
-	}
-	return filter.Condition{SQL: "(node_id = ? OR function = ?)", Args: []any{v.Text, v.Text}}
 }
 
 // failing is a condition that only executions with an error can meet.

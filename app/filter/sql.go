@@ -71,6 +71,19 @@ func Begins(expr string, v Value) Condition {
 	return Condition{expr + " = ?", []any{v.Text}}
 }
 
+// Target compares what was called: node.function, or either of the two by itself. Of an unfinished one only the last part is a beginning.
+func Target(v Value) Condition {
+	node, function, both := strings.Cut(v.Text, ".")
+	switch {
+	case both:
+		c := Begins("function", Value{Text: function, Prefix: v.Prefix})
+		return Condition{"(node_id = ? AND " + c.SQL + ")", append([]any{node}, c.Args...)}
+	case v.Prefix:
+		return Begins("node_id", v)
+	}
+	return Condition{"(node_id = ? OR function = ?)", []any{v.Text, v.Text}}
+}
+
 // Holds looks for a text anywhere in an expression, in any letter case.
 func Holds(expr, text string) Condition {
 	escaped := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text)

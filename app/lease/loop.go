@@ -30,6 +30,39 @@ type Loop struct {
 	dueAtMs atomic.Int64
 }
 
+// Loops are all of a service.
+type Loops []*Loop
+
+// Start begins to run each of them.
+func (all Loops) Start() {
+	for _, l := range all {
+		l.Start()
+	}
+}
+
+// Stop stops them one after the other, and waits for each.
+func (all Loops) Stop() {
+	for _, l := range all {
+		l.Stop()
+	}
+}
+
+// Rest waits without listening for a wake-up: what fails is not tried faster because there is more of it. It reports false when ctx
+// ended first.
+func Rest(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
 func (l *Loop) setUp() {
 	l.once.Do(func() {
 		l.wake = make(chan struct{}, 1)
@@ -85,7 +118,7 @@ func (l *Loop) run(ctx context.Context) {
 			if failures == 1 {
 				l.Log.Error("background work fails; trying again", "loop", l.Name, "error", err)
 			}
-			if !l.pause(ctx, Backoff{First: 100 * time.Millisecond, Max: maxPause}.Delay(failures)) {
+			if !Rest(ctx, Backoff{First: 100 * time.Millisecond, Max: maxPause}.Delay(failures)) {
 				return
 			}
 			continue
@@ -109,18 +142,6 @@ func (l *Loop) attempt(ctx context.Context) (again bool, err error) {
 		}
 	}()
 	return l.Do(ctx)
-}
-
-// pause waits without listening for a wake-up: what fails is not tried faster because there is more of it.
-func (l *Loop) pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 func (l *Loop) rest(ctx context.Context) bool {

@@ -136,21 +136,17 @@ func (o Options) withDefaults() Options {
 
 // Start begins to probe and to write down what calls have shown.
 func (s *Service) Start() {
-	for _, l := range s.Loops() {
-		l.Start()
-	}
+	s.Loops().Start()
 }
 
 // Stop ends the background work and waits for it.
 func (s *Service) Stop() {
-	for _, l := range s.Loops() {
-		l.Stop()
-	}
+	s.Loops().Stop()
 }
 
 // Loops are the background loops, for supervision.
-func (s *Service) Loops() []*lease.Loop {
-	loops := []*lease.Loop{s.verdictLoop, s.probeLoop}
+func (s *Service) Loops() lease.Loops {
+	loops := lease.Loops{s.verdictLoop, s.probeLoop}
 	if s.refreshLoop != nil {
 		loops = append(loops, s.refreshLoop)
 	}

@@ -152,11 +152,6 @@ func (s *Service) patiently(ctx context.Context, act string, fn func() error) {
 		if n == 1 {
 			s.Log.Error("the database does not answer; trying again", "act", act, "error", err)
 		}
-		timer := time.NewTimer(lease.Backoff{First: 100 * time.Millisecond, Max: 10 * time.Second}.Delay(n))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		lease.Rest(ctx, lease.Backoff{First: 100 * time.Millisecond, Max: 10 * time.Second}.Delay(n))
 	}
 }

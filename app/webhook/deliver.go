@@ -186,20 +186,9 @@ func (s *Service) patiently(ctx context.Context, what string, fn func() error) e
 		if n == 1 {
 			s.Log.Error("the database does not answer; trying again", "act", what, "error", err)
 		}
-		if !pause(ctx, lease.Backoff{First: 100 * time.Millisecond, Max: 10 * time.Second}.Delay(n)) {
+		if !lease.Rest(ctx, lease.Backoff{First: 100 * time.Millisecond, Max: 10 * time.Second}.Delay(n)) {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

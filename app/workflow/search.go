@@ -23,7 +23,7 @@ func (s *Service) condition(t filter.Term) filter.Condition {
 	case "status":
 		return statusTerm(t)
 	case "target":
-		return t.Any(target)
+		return t.Any(filter.Target)
 	case "reasoner":
 		return t.Any(func(v filter.Value) filter.Condition { return filter.Begins("function", v) })
 	case "dur":
@@ -71,17 +71,4 @@ func statusTerm(t filter.Term) filter.Condition {
 		statuses[i] = models.Status(v.Text)
 	}
 	return filter.Condition{SQL: statusClause(statuses)}.Unless(t.Not)
-}
-
-// target: node.function of the root, or either of the two by itself.
-func target(v filter.Value) filter.Condition {
-	node, function, both := strings.Cut(v.Text, ".")
-	switch {
-	case both:
-		c := filter.Begins("function", filter.Value{Text: function, Prefix: v.Prefix})
-		return filter.Condition{SQL: "(node_id = ? AND " + c.SQL + ")", Args: append([]any{node}, c.Args...)}
-	case v.Prefix:
-		return filter.Begins("node_id", v)
-	}
-	return filter.Condition{SQL: "(node_id = ? OR function = ?)", Args: []any{v.Text, v.Text}}
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
-import { axe, leave, startBrowser, visitor } from "./browser.mjs";
+import { axe, startBrowser, visiting } from "./browser.mjs";
 import { client, startServer } from "./server.mjs";
 
 let server;
@@ -107,14 +107,7 @@ async function clear() {
 function visit(name, body, { options, allow } = {}) {
   test(name, async () => {
     await clear();
-    const v = await visitor(browser, { baseURL: server.base, ...options }, allow);
-    let failed = true;
-    try {
-      await body(await v.context.newPage(), v.context);
-      failed = false;
-    } finally {
-      await leave(v, name, failed);
-    }
+    await visiting(browser, name, { baseURL: server.base, ...options }, allow, async (context) => body(await context.newPage(), context));
   });
 }
 

@@ -27,8 +27,7 @@ export function startBrowser() {
   });
 }
 
-/** Opens a fresh context. Options are those of the browser; allow lists console errors that the test provokes on purpose. */
-export async function visitor(browser, options = {}, allow = []) {
+async function visitor(browser, options = {}, allow = []) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
   context.setDefaultTimeout(8000);
   await context.tracing.start({ snapshots: true });
@@ -47,13 +46,27 @@ export async function visitor(browser, options = {}, allow = []) {
   return { context, errors };
 }
 
-/** Ends a visit: nothing may have gone wrong. A trace is kept of a test that failed. */
-export async function leave({ context, errors }, name, failed) {
+async function leave({ context, errors }, name, failed) {
   const keep = failed || errors.length > 0;
   if (keep) await mkdir(failures, { recursive: true });
   await context.tracing.stop(keep ? { path: `${failures}/${name.replaceAll(/\W+/g, "-")}.zip` } : undefined);
   await context.close();
   assert.deepEqual(errors, []);
+}
+
+/**
+ * One visit with a fresh context: nothing may go wrong in it, and a trace is kept of one that failed. Options are those of the
+ * browser; allow lists console errors that the test provokes on purpose.
+ */
+export async function visiting(browser, name, options, allow, body) {
+  const v = await visitor(browser, options, allow);
+  let failed = true;
+  try {
+    await body(v.context);
+    failed = false;
+  } finally {
+    await leave(v, name, failed);
+  }
 }
 
 /**

@@ -2,7 +2,7 @@
 // what people see. They wait for states, never for time.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { axe, leave, startBrowser, visitor } from "./browser.mjs";
+import { axe, startBrowser, visiting } from "./browser.mjs";
 import { client, startAgent, startServer } from "./server.mjs";
 
 let server;
@@ -26,14 +26,7 @@ after(async () => {
 /** A test with a visitor of its own; with no options it has one page open. */
 function visit(name, body, { options, allow } = {}) {
   test(name, async () => {
-    const v = await visitor(browser, { baseURL: server.base, ...options }, allow);
-    let failed = true;
-    try {
-      await body(await v.context.newPage(), v.context);
-      failed = false;
-    } finally {
-      await leave(v, name, failed);
-    }
+    await visiting(browser, name, { baseURL: server.base, ...options }, allow, async (context) => body(await context.newPage(), context));
   });
 }
 

@@ -1,7 +1,7 @@
 // One execution in a real browser: repeated with another input, read by level and words, left and come back to.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { axe, leave, startBrowser, visitor } from "./browser.mjs";
+import { axe, startBrowser, visiting } from "./browser.mjs";
 import { client, startAgent, startServer } from "./server.mjs";
 
 let server;
@@ -44,14 +44,7 @@ after(async () => {
 
 function scene(name, body, options, allow) {
   test(name, { timeout: 60_000 }, async () => {
-    const visit = await visitor(browser, { baseURL: server.base, ...options }, allow);
-    let failed = true;
-    try {
-      await body(visit);
-      failed = false;
-    } finally {
-      await leave(visit, name, failed);
-    }
+    await visiting(browser, name, { baseURL: server.base, ...options }, allow, body);
   });
 }
 
@@ -66,7 +59,7 @@ const log = (id, level, message) => say(id, `${id}/logs`, { level, message, agen
 
 scene(
   "an execution is run again with an edited input, by form and by JSON",
-  async ({ context }) => {
+  async (context) => {
     const first = await api.submit("research-agent.greet", { topic: "quantum computing", depth: 2, style: "short" });
     await api.ended(first);
     const page = await context.newPage();
@@ -106,7 +99,7 @@ scene(
   [/status of 422/],
 );
 
-scene("notes and log are read by level and words, and grow while one looks", async ({ context }) => {
+scene("notes and log are read by level and words, and grow while one looks", async (context) => {
   const id = await api.submit("research-agent.hold", {});
   const page = await context.newPage();
   await page.goto(`/executions/${id}`);
@@ -139,7 +132,7 @@ scene("notes and log are read by level and words, and grow while one looks", asy
 
 scene(
   "without script the page is whole: the clock, its filter, running again",
-  async ({ context }) => {
+  async (context) => {
     const id = await api.submit("research-agent.greet", { topic: "x" });
     await api.ended(id);
     await log(id, "warn", "slow answer");
@@ -159,7 +152,7 @@ scene(
 for (const colorScheme of ["light", "dark"]) {
   scene(
     `nothing is wider than a phone, and axe has nothing to say, in ${colorScheme}`,
-    async ({ context }) => {
+    async (context) => {
       const id = await api.submit("research-agent.greet", { topic: "a rather long topic ".repeat(8), style: "long" });
       await api.ended(id);
       await log(id, "error", `a_word_without_any_end_${"x".repeat(200)}`);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { axe, leave, startBrowser, visitor } from "./browser.mjs";
+import { axe, startBrowser, visiting } from "./browser.mjs";
 import { client, startAgent, startServer } from "./server.mjs";
 
 let server;
@@ -36,14 +36,9 @@ after(async () => {
 /** One test with a fresh visitor, in whose visit nothing may go wrong. */
 function visit(name, run, options = {}, allow = []) {
   test(name, { timeout: 60_000 }, async () => {
-    const v = await visitor(browser, { baseURL: server.base, ...options }, allow);
-    let failed = true;
-    try {
-      await run(await v.context.newPage(), v.context);
-      failed = false;
-    } finally {
-      await leave(v, `lists ${name}`, failed);
-    }
+    await visiting(browser, `lists ${name}`, { baseURL: server.base, ...options }, allow, async (context) =>
+      run(await context.newPage(), context),
+    );
   });
 }
 

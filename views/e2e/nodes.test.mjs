@@ -1,7 +1,7 @@
 // Nodes in a real browser: what an operator sees of them and does to them.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { axe, leave, startBrowser, visitor } from "./browser.mjs";
+import { axe, startBrowser, visiting } from "./browser.mjs";
 import { client, startAgent, startServer } from "./server.mjs";
 
 let server;
@@ -27,14 +27,7 @@ after(async () => {
 
 function visit(name, body, options = {}) {
   test(name, async () => {
-    const v = await visitor(browser, { baseURL: server.base, ...options });
-    let failed = true;
-    try {
-      await body(await v.context.newPage());
-      failed = false;
-    } finally {
-      await leave(v, name, failed);
-    }
+    await visiting(browser, name, { baseURL: server.base, ...options }, [], async (context) => body(await context.newPage()));
   });
 }
 

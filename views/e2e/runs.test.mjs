@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
-import { axe, leave, startBrowser, visitor } from "./browser.mjs";
+import { axe, startBrowser, visiting } from "./browser.mjs";
 import { client, startServer } from "./server.mjs";
 
 let server;
@@ -92,14 +92,7 @@ after(async () => {
 /** A test with a visitor of its own; with no options it has one page open. */
 function visit(name, body, options) {
   test(name, async () => {
-    const v = await visitor(browser, { baseURL: server.base, ...options });
-    let failed = true;
-    try {
-      await body(await v.context.newPage(), v.context);
-      failed = false;
-    } finally {
-      await leave(v, name, failed);
-    }
+    await visiting(browser, name, { baseURL: server.base, ...options }, [], async (context) => body(await context.newPage(), context));
   });
 }
 
