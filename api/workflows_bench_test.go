@@ -2,11 +2,14 @@ package api_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -25,7 +28,7 @@ func BenchmarkRuns(b *testing.B) {
 	for name, path := range map[string]string{
 		"DAG1000":   "/api/v1/workflows/run_1000/dag",
 		"DAG5000":   "/api/v1/workflows/run_5000/dag",
-		"Live1000":  "/api/v1/workflows/live_1000/dag", // what has not ended is read anew each time
+		"Live1000":  "/api/v1/workflows/live_1000/dag", // under way, with a hundred executions changing each second
 		"Live5000":  "/api/v1/workflows/live_5000/dag",
 		"Light5000": "/api/v1/workflows/run_5000/dag?mode=lightweight",
 		"Runs":      "/api/v1/runs",
@@ -33,8 +36,64 @@ func BenchmarkRuns(b *testing.B) {
 		"Numbered":  "/api/ui/v2/workflow-runs?page_size=25",
 		"SVG5000":   "/api/v1/workflows/run_5000/dag.svg",
 	} {
-		b.Run(name, func(b *testing.B) { measure(b, url+path) })
+		b.Run(name, func(b *testing.B) {
+			if size, live := strings.CutPrefix(name, "Live"); live {
+				defer keepChanging(b, dir, "live_"+size)()
+			}
+			measure(b, url+path)
+		})
 	}
+}
+
+// keepChanging moves ten executions of a run every tenth of a second, until the returned function is called. It has a connection of its
+// own beside the server's.
+func keepChanging(b *testing.B, dir, run string) (stop func()) {
+	b.Helper()
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "agentfield.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n += 10 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := moveTen(db, run, n); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+		_ = db.Close()
+	}
+}
+
+func moveTen(db *sql.DB, run string, from int) error {
+	ctx := context.Background()
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	for i := from; i < from+10; i++ {
+		id := fmt.Sprintf("exec_%s_%020d", run, i%1000)
+		if _, err := tx.ExecContext(ctx, "UPDATE executions SET attempt = attempt + 1 WHERE id = $1", id); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO events (execution_id, run_id, node_id, kind, attempt, at) VALUES ($1, $2, 'n', 'execution.running', 1, 0)", id, run)
+		if err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
 
 const benchConnections = 4

@@ -17,6 +17,7 @@ const (
 	KindReleased      = "execution.released"       // the node took the call and will report later
 	KindAttemptFailed = "execution.attempt_failed" // an attempt failed and another follows
 	KindRedelivered   = "execution.redelivered"    // a replica of ours, or the instance of an idempotent function, was lost in the middle of a call
+	KindAdopted       = "execution.adopted"        // a call inside an agent got the parent that was not known when it began
 	KindRerouted      = "execution.rerouted"       // an instance failed an idempotent function, and the next one was asked
 	KindLateReport    = "execution.late_report"    // an agent reported after the end; kept, changes nothing
 	KindKept          = "execution.report_kept"    // an agent reported while its execution waited; applied with the decision

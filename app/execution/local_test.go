@@ -89,6 +89,9 @@ func TestTheWordsOfAnAgentComeInAnyOrder(t *testing.T) {
 		r.observe(t, orphan)
 		orphan.ParentID = "a"
 		r.observe(t, orphan)
+		if n := count(t, db, "SELECT count(*) FROM events WHERE kind = 'execution.adopted' AND execution_id = 'b' AND run_id = $1", row.RunID); n != 1 {
+			t.Errorf("the event log knows of %d parents that came late", n) // pictures of the run follow it
+		}
 		if b := r.row(t, "b"); b.ParentID == nil || *b.ParentID != "a" || b.RunID != row.RunID || b.Workflow() != "wf_1" {
 			t.Errorf("%+v", b)
 		}

@@ -714,7 +714,7 @@ func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now t
 // A call inside an agent may become known before the one that made it. It gets its parent when the agent names it, as long as nothing
 // waits below: time with a person was counted for those that were known above.
 const (
-	setParent   = `UPDATE executions SET parent_id = $2 WHERE id = $1 AND local AND parent_id IS NULL AND holds = 0 AND ` + active + ` RETURNING run_id`
+	setParent   = `UPDATE executions SET parent_id = $2 WHERE id = $1 AND local AND parent_id IS NULL AND holds = 0 AND ` + active + ` RETURNING run_id, node_id, attempt`
 	isNoRoot    = `UPDATE runs SET roots = roots - 1 WHERE id = $1`
 	waitsBelow  = `SELECT coalesce(sum(holds), 0) FROM executions WHERE parent_id = $1 AND ` + active
 	holdForMore = ` UPDATE executions SET holds = holds + $3,
@@ -726,15 +726,18 @@ const (
 func (s *Service) adopt(ctx context.Context, id, parent string) error {
 	err := s.DB.Tx(ctx, func(tx *database.Tx) error {
 		var run string
-		err := tx.QueryRow(ctx, setParent, []any{id, parent}, &run)
+		e := &models.Event{ExecutionID: &id, RunID: &run, Kind: event.KindAdopted, At: s.DB.NowMs(), Data: asJSON(map[string]any{"parent": parent})}
+		err := tx.QueryRow(ctx, setParent, []any{id, parent}, &run, &e.NodeID, &e.Attempt)
 		if errors.Is(err, database.ErrNoRows) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, isNoRoot, run)
-		return err
+		if _, err = tx.Exec(ctx, isNoRoot, run); err != nil {
+			return err
+		}
+		return s.Events.Append(ctx, tx, e)
 	})
 	if err != nil {
 		return fmt.Errorf("give %s its parent: %w", id, err)

@@ -24,20 +24,27 @@ const MaxSteps = 10_000
 type Service struct {
 	DB     *database.DB
 	recent recent
+	log    position
 }
 
 const (
 	runColumns = `id, workflow_id, root_id, node_id, function, session_id, actor_id, status, total, waiting, succeeded, failed, timeout, cancelled,
 		roots, worst_root, created_at, finished_at`
-	selectRun = `SELECT ` + runColumns + ` FROM runs WHERE id = $1
-		UNION ALL SELECT ` + runColumns + ` FROM runs WHERE id = (SELECT run_id FROM run_aliases WHERE workflow_id = $1) LIMIT 1`
+	whichRun  = ` FROM runs WHERE id = coalesce((SELECT id FROM runs WHERE id = $1), (SELECT run_id FROM run_aliases WHERE workflow_id = $1))`
+	selectRun = `SELECT ` + runColumns + whichRun
 )
 
 // Run reads a run by its own id or by the name that its callers gave it; ErrNotFound when neither is known.
 func (s *Service) Run(ctx context.Context, id string) (*models.Run, error) {
+	return s.run(ctx, selectRun, id)
+}
+
+func (s *Service) run(ctx context.Context, query, id string, more ...any) (*models.Run, error) {
 	r := &models.Run{}
-	err := s.DB.QueryRow(ctx, selectRun, []any{id}, &r.ID, &r.WorkflowID, &r.RootID, &r.NodeID, &r.Function, &r.SessionID, &r.ActorID, &r.Status,
-		&r.Total, &r.Waiting, &r.Succeeded, &r.Failed, &r.Timeout, &r.Cancelled, &r.Roots, &r.WorstRoot, &r.CreatedAt, &r.FinishedAt)
+	err := s.DB.QueryRow(ctx, query, []any{id}, append([]any{
+		&r.ID, &r.WorkflowID, &r.RootID, &r.NodeID, &r.Function, &r.SessionID, &r.ActorID, &r.Status,
+		&r.Total, &r.Waiting, &r.Succeeded, &r.Failed, &r.Timeout, &r.Cancelled, &r.Roots, &r.WorstRoot, &r.CreatedAt, &r.FinishedAt,
+	}, more...)...)
 	if errors.Is(err, database.ErrNoRows) {
 		return nil, ErrNotFound
 	}
@@ -66,17 +73,22 @@ func (s *Service) Steps(ctx context.Context, runID string) (steps []models.Step,
 			truncated = true
 			continue
 		}
-		var x models.Step
-		var status string // a named type would be read by reflection
-		err := rows.Scan(&x.ID, &x.ParentID, &x.NodeID, &x.Function, &x.FunctionKind, &status, &x.StatusReason, &x.Attempt, &x.Rounds, &x.HasWebhook,
-			&x.CreatedAt, &x.StartedAt, &x.FinishedAt, &x.WaitingSince, &x.ErrorMessage, &x.Progress, &x.SessionID, &x.ActorID)
+		x, err := scanStep(rows)
 		if err != nil {
 			return nil, false, fmt.Errorf("read an execution of the run %q: %w", runID, err)
 		}
-		x.Status = models.Status(status)
 		steps = append(steps, x)
 	}
 	return steps, truncated, rows.Err()
+}
+
+func scanStep(rows database.Rows) (models.Step, error) {
+	var x models.Step
+	var status string // a named type would be read by reflection
+	err := rows.Scan(&x.ID, &x.ParentID, &x.NodeID, &x.Function, &x.FunctionKind, &status, &x.StatusReason, &x.Attempt, &x.Rounds, &x.HasWebhook,
+		&x.CreatedAt, &x.StartedAt, &x.FinishedAt, &x.WaitingSince, &x.ErrorMessage, &x.Progress, &x.SessionID, &x.ActorID)
+	x.Status = models.Status(status)
+	return x, err
 }
 
 // Spells is how executions have spent their time, by execution id, for those where the row alone does not tell.
