@@ -108,6 +108,11 @@ crash: build
 burst: build
 	@$(PG) go run ./cmd/prove burst
 
+## instances: let one of three instances of an agent fall ill, and restart all of them, under load; takes minutes
+.PHONY: instances
+instances: build
+	@$(PG) go run ./cmd/prove instances
+
 ## bench: measure this machine, beside the yardstick; takes minutes
 .PHONY: bench
 bench: build

@@ -169,6 +169,11 @@ func (s *Service) post(ctx context.Context, c *claimed, instance Instance, input
 		return failed(&failure{code: "bad_address", category: "internal_error", message: "the address of the agent cannot be used"}), ReachedRefused, err
 	}
 	response, err := s.Client.Do(request)
+	if err != nil && closedWhileIdle(err) && ctx.Err() == nil {
+		if request, err = s.request(ctx, c, instance, input); err == nil {
+			response, err = s.Client.Do(request)
+		}
+	}
 	if err != nil {
 		return noAnswer(ctx, err)
 	}
@@ -214,6 +219,12 @@ func brokenOff(cause, err error) (result, Reach, error) {
 func beforeSending(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// closedWhileIdle: the instance had hung up before the request was on its way, as servers do with connections that nobody uses. net/http
+// has no name for this error.
+func closedWhileIdle(err error) bool {
+	return strings.HasSuffix(err.Error(), "server closed idle connection")
 }
 
 func reachOf(status int) Reach {
@@ -321,7 +332,8 @@ func (s *Service) request(ctx context.Context, c *claimed, instance Instance, in
 	h.Set("X-Execution-ID", c.ID)
 	h.Set("X-AgentField-Request-ID", newID("req_"))
 	h.Set("X-Attempt", strconv.Itoa(c.Attempt))
-	h.Set("Idempotency-Key", c.ID)
+	// Not in the usual spelling: with it net/http would send the request again by itself, to an instance that may have had it.
+	h["idempotency-key"] = []string{c.ID}
 	h.Set("X-Execution-Token", s.token(c.ID, c.Attempt))
 	for name, value := range map[string]*string{
 		"X-Parent-Execution-ID": c.ParentID, "X-Session-ID": c.SessionID, "X-Actor-ID": c.ActorID, "X-Caller-Agent-ID": c.Caller,

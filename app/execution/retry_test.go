@@ -420,3 +420,25 @@ func TestHeadersTellTheAgentWhatItWorksOn(t *testing.T) {
 		t.Errorf("the trace is %s", trace)
 	}
 }
+
+// The connection was good for one call and breaks during the next. The agent has seen that one, and only the policy may repeat it.
+func TestACallThatBreaksIsNotSentAgainBehindOurBack(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		var calls atomic.Int64
+		r := newRig(t, db, func(w http.ResponseWriter, q *http.Request) {
+			if q.Header.Get("Idempotency-Key") != q.Header.Get("X-Execution-ID") {
+				t.Error("the agent is not told what makes the call the same")
+			}
+			if calls.Add(1) > 1 {
+				panic(http.ErrAbortHandler)
+			}
+			echo(w, q)
+		})
+		wantStatus(t, r.finish(t, r.submit(t, call(`{}`))).Row, models.Succeeded)
+		f := r.finish(t, r.submit(t, call(`{}`)))
+		wantStatus(t, f.Row, models.Failed)
+		if calls.Load() != 2 || f.Row.Attempt != 1 || *f.Row.ErrorCode != "agent_disconnected" {
+			t.Errorf("the agent saw %d calls for attempt %d: %v", calls.Load(), f.Row.Attempt, *f.Row.ErrorCode)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
@@ -21,14 +22,15 @@ type Instance struct {
 	Version       string
 	Serverless    bool // the body of a call is the envelope of wire.md 4.3
 
-	row   models.Instance // as it was read
-	pulse *pulse          // what this process has seen of it, over all readings
+	probed wish
+	row    models.Instance // as it was read
+	pulse  *pulse          // what this process has seen of it, over all readings
 }
 
-func (s *Service) instanceOf(row models.Instance, deployment string) *Instance {
+func (s *Service) instanceOf(row models.Instance, deployment string, probed wish) *Instance {
 	i := &Instance{
 		ID: row.ID, NodeID: row.NodeID, BaseURL: row.BaseURL, Version: row.Version, Serverless: deployment == Serverless,
-		row: row, pulse: s.pulses.of(row.ID),
+		probed: probed, row: row, pulse: s.pulses.of(row.ID),
 	}
 	if row.InvocationURL != nil {
 		i.InvocationURL = *row.InvocationURL
@@ -119,8 +121,8 @@ func (c *Claimed) Release(o Outcome) {
 	}
 }
 
-// Claim chooses the usable instance with the least in flight that was not tried yet, equals in turn. ErrNoInstance when there is none,
-// ErrCircuitOpen when breakers alone stand in the way, ErrUnknownNode when the node does not exist.
+// Claim chooses a usable instance that was not tried yet. ErrNoInstance when there is none, ErrCircuitOpen when breakers alone stand in the
+// way, ErrUnknownNode when the node does not exist.
 func (s *Service) Claim(nodeID, function string, tried map[string]bool) (*Claimed, error) {
 	return s.claim(nodeID, function, tried, (*Instance).usable)
 }
@@ -141,6 +143,9 @@ func (s *Service) ClaimAny(nodeID, function string, tried map[string]bool) (*Cla
 	return nil, fmt.Errorf("node %s: %w", nodeID, ErrNoInstance)
 }
 
+// claim weighs two instances against each other: the one whose turn it is and one that chance picks. The one with less in flight gets
+// the call, of equals the one whose turn it is. Asking two is nearly as good as asking all (the power of two choices), costs the same for
+// a hundred instances as for two, and replicas that do not know of each other's calls do not all run to the same instance.
 func (s *Service) claim(nodeID, function string, tried map[string]bool, allowed func(*Instance) bool) (*Claimed, error) {
 	sh, e, err := s.entryNow(nodeID)
 	if err != nil {
@@ -148,36 +153,61 @@ func (s *Service) claim(nodeID, function string, tried map[string]bool, allowed 
 	}
 	sh.turn.Lock()
 	defer sh.turn.Unlock()
-	chosen, allowedOnes, now := -1, 0, s.db.NowMs()
-	var least int64
-	for n := range e.instances {
-		at := (sh.next + n) % len(e.instances)
-		i := e.instances[at]
-		if tried[i.ID] || !allowed(i) {
-			continue
-		}
-		allowedOnes++
-		if !i.admits(function, now) {
-			continue
-		}
-		if load := i.pulse.inFlight.Load(); chosen < 0 || load < least {
-			chosen, least = at, load
-		}
+	now := s.db.NowMs()
+	c := choice{
+		instances: e.instances, allowed: func(i *Instance) bool { return !tried[i.ID] && allowed(i) },
+		admits: func(i *Instance) bool { return i.admits(function, now) },
 	}
-	if chosen < 0 {
+	first := c.from(sh.next, none)
+	if first == none {
 		cause := ErrNoInstance
-		if allowedOnes > 0 {
+		if len(c.resting) > 0 {
 			cause = ErrCircuitOpen
 		}
 		return nil, fmt.Errorf("node %s: %w", nodeID, cause)
 	}
-	sh.next = chosen + 1
+	chosen := first
+	second := c.from(rand.IntN(len(e.instances)), first) //nolint:gosec // no secret
+	if second != none && e.instances[second].load() < e.instances[first].load() {
+		chosen = second
+	}
+	sh.next = first + 1
 	i := e.instances[chosen]
 	i.enter(function, now)
 	i.pulse.inFlight.Add(1)
 	sh.inFlight.Add(1)
-	return &Claimed{Instance: i, service: s, shelf: sh, function: function, alone: allowedOnes == 1 && len(tried) == 0}, nil
+	alone := second == none && len(c.resting) == 0 && len(tried) == 0
+	return &Claimed{Instance: i, service: s, shelf: sh, function: function, alone: alone}, nil
 }
+
+const none = -1
+
+// choice looks for instances that may have a call.
+type choice struct {
+	instances       []*Instance
+	allowed, admits func(*Instance) bool
+	resting         map[int]bool // those seen on the way that only their breaker keeps from it
+}
+
+// from is the next that may have the call, from a place on and round about; never the one at except.
+func (c *choice) from(start, except int) int {
+	for n := range c.instances {
+		at := (start + n) % len(c.instances)
+		if at == except || !c.allowed(c.instances[at]) {
+			continue
+		}
+		if c.admits(c.instances[at]) {
+			return at
+		}
+		if c.resting == nil {
+			c.resting = map[int]bool{}
+		}
+		c.resting[at] = true
+	}
+	return none
+}
+
+func (i *Instance) load() int64 { return i.pulse.inFlight.Load() }
 
 // Usable reports whether a call could be placed now. A node whose state cannot be read counts as usable: the claim will tell.
 func (s *Service) Usable(nodeID string) bool {

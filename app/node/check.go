@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"encoding/json"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,6 +212,7 @@ func (s *Service) profileOf(r Registration, custom customMetadata, callback *Cal
 	if custom.MaxConcurrency > 0 {
 		p.MaxConcurrency = custom.MaxConcurrency
 	}
+	p.HealthPath, p.HealthEveryMs = custom.HealthPath, custom.HealthEveryMs
 	p.Functions = map[string]functionProfile{}
 	for _, entry := range append(append([]FunctionEntry{}, r.Skills...), r.Reasoners...) { // a reasoner wins over a skill of its name
 		proposed := entry.ProposedTags
@@ -231,6 +233,8 @@ type customMetadata struct {
 	Descriptions   map[string]string
 	Examples       map[string]json.RawMessage
 	MaxConcurrency int
+	HealthPath     string // where the node wants to be asked for its health; empty: it does not
+	HealthEveryMs  int64
 }
 
 // customOf reads each key by itself, so that a surprising shape of one does not hide the others.
@@ -255,7 +259,27 @@ func customOf(metadata json.RawMessage) customMetadata {
 			c.MaxConcurrency = int(n)
 		}
 	}
+	var check struct {
+		Path  string `json:"path"`
+		Every Word   `json:"interval_seconds"`
+	}
+	if read("health_check", &check) {
+		c.HealthPath, c.HealthEveryMs = healthCheckOf(check.Path, string(check.Every))
+	}
 	return c
+}
+
+// healthCheckOf reads what a node asks for: a path of its own, /health if it names none, and every how many seconds (1 to 3600, 10 if it
+// does not say). A path that is none is no reason to refuse the registration.
+func healthCheckOf(path, seconds string) (string, int64) {
+	every := 10.0
+	if n, err := strconv.ParseFloat(seconds, 64); err == nil {
+		every = min(max(n, 1), 3600)
+	}
+	if u, err := url.Parse(path); path == "" || err != nil || u.Host != "" || !strings.HasPrefix(u.Path, "/") || len(path) > maxName {
+		path = "/health"
+	}
+	return path, int64(every * 1000)
 }
 
 // withCallback notes the decision about the address as metadata.custom.callback_discovery (wire.md 3.1, rule 9).

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"net/http"
 	"reflect"
 	"strings"
 	"sync"
@@ -478,4 +479,62 @@ func TestTheLoopsDoItByThemselves(t *testing.T) {
 			t.Error("available and yet not usable")
 		}
 	})
+}
+
+// An agent that answers calls may still know better than we whether it should get any.
+func TestANodeThatAsksForItIsProbedAtItsOwnPath(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		a := newAgent(t)
+		body := `{"id":"hello","base_url":"` + a.URL + `","lifecycle_status":"ready","reasoners":[{"id":"greet"}],
+			"metadata":{"custom":{"health_check":{"path":"/healthz","interval_seconds":5}}}}`
+		id := r.register(body).InstanceID
+		r.claim().Release(OK)
+		r.settle()
+		r.look()
+		for range 3 {
+			before := a.asked.Load()
+			r.look()
+			if n := a.asked.Load() - before; n != 0 {
+				t.Errorf("probed %d times before its time", n)
+			}
+			r.clock.advance(5 * time.Second)
+			if r.look(); a.asked.Load() == before {
+				t.Error("not probed at its time")
+			}
+		}
+		a.health.Store(http.StatusServiceUnavailable)
+		for range 6 {
+			r.clock.advance(5 * time.Second)
+			r.look()
+		}
+		if i := r.instance(id); i.HealthStatus != Inactive || i.HealthReason == nil || *i.HealthReason != "/healthz answers 503" {
+			t.Errorf("it says that it is not well, and is held for %+v", i)
+		}
+		a.health.Store(http.StatusOK)
+		r.clock.advance(time.Minute)
+		if r.look(); r.instance(id).HealthStatus != Active {
+			t.Error("it says that it is well again, and gets no calls")
+		}
+	})
+}
+
+func TestWhatANodeMayAskToBeProbed(t *testing.T) {
+	for text, want := range map[string]struct {
+		path  string
+		every int64
+	}{
+		`{}`:                        {"/health", 10_000},
+		`{"path":"/live?deep=yes"}`: {"/live?deep=yes", 10_000},
+		`{"path":"http://x/y","interval_seconds":0.1}`: {"/health", 1000},
+		`{"path":"x","interval_seconds":"30"}`:         {"/health", 30_000},
+		`{"interval_seconds":1e9}`:                     {"/health", 3_600_000},
+	} {
+		c := customOf([]byte(`{"custom":{"health_check":` + text + `}}`))
+		if c.HealthPath != want.path || c.HealthEveryMs != want.every {
+			t.Errorf("%s is read as %s every %d ms", text, c.HealthPath, c.HealthEveryMs)
+		}
+	}
+	if c := customOf([]byte(`{"custom":{}}`)); c.HealthPath != "" || c.HealthEveryMs != 0 {
+		t.Errorf("a node that asks for nothing: %+v", c)
+	}
 }

@@ -35,16 +35,24 @@ func (s *Service) probeDue(ctx context.Context) (bool, error) {
 	}
 	s.probeAll(ctx, due)
 	for _, i := range due {
-		i.pulse.mu.Lock()
-		if i.pulse.nextAt > 0 && (next == 0 || i.pulse.nextAt < next) {
-			next = i.pulse.nextAt
+		if at := i.probeAgainAt(); at > 0 && (next == 0 || at < next) {
+			next = at
 		}
-		i.pulse.mu.Unlock()
 	}
 	if next > 0 {
 		s.probeLoop.DueIn(time.Duration(next-s.db.NowMs()) * time.Millisecond)
 	}
 	return false, nil
+}
+
+// probeAgainAt is when an instance that has just been probed is to be probed again, 0 when there is no reason to.
+func (i *Instance) probeAgainAt() int64 {
+	i.pulse.mu.Lock()
+	defer i.pulse.mu.Unlock()
+	if i.pulse.nextAt == 0 && i.probed.every > 0 {
+		return i.pulse.probedAt + i.probed.every.Milliseconds()
+	}
+	return i.pulse.nextAt
 }
 
 func (s *Service) probeAll(ctx context.Context, instances []*Instance) {
@@ -121,6 +129,9 @@ func (s *Service) probeAt(i *Instance, row models.Instance, interval time.Durati
 	defer p.mu.Unlock()
 	if !silent && !p.doubted && health != Inactive && health != Unknown {
 		p.nextAt = 0
+		if i.probed.every > 0 {
+			return max(p.probedAt+i.probed.every.Milliseconds(), 1)
+		}
 		return 0
 	}
 	if p.nextAt == 0 {
@@ -138,6 +149,7 @@ func (s *Service) probe(ctx context.Context, i *Instance) {
 	if ctx.Err() != nil {
 		return
 	}
+	i.pulse.probed(s.db.NowMs())
 	if problem == "" {
 		s.answered(i)
 		s.noteLife(ctx, i)
@@ -155,8 +167,11 @@ func (s *Service) noteLife(ctx context.Context, i *Instance) {
 }
 
 // ask returns why the instance cannot be called, or nothing. 200 at /health or /status is good. So is any other answer while none says 5xx:
-// an agent need not serve either path, and one that answers can be called.
+// an agent need not serve either path, and one that answers can be called. A path that the node asked for itself is taken at its word.
 func (s *Service) ask(ctx context.Context, i *Instance) (problem string) {
+	if i.probed.path != "" {
+		return s.askAt(ctx, i, i.probed.path)
+	}
 	answered := false
 	for _, path := range []string{"/health", "/status"} {
 		status, body, err := s.get(ctx, i.BaseURL+path)
@@ -175,6 +190,17 @@ func (s *Service) ask(ctx context.Context, i *Instance) (problem string) {
 		}
 	}
 	return problem
+}
+
+func (s *Service) askAt(ctx context.Context, i *Instance, path string) (problem string) {
+	status, body, err := s.get(ctx, i.BaseURL+path)
+	switch {
+	case err != nil:
+		return "its address does not answer"
+	case status < http.StatusOK || status >= http.StatusMultipleChoices:
+		return fmt.Sprintf("%s answers %d", path, status)
+	}
+	return foreign(body, i.NodeID)
 }
 
 // foreign notices that another agent has taken over the address.

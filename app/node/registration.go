@@ -140,6 +140,8 @@ type profile struct {
 	Functions      map[string]functionProfile `json:"functions,omitempty"`
 	MaxConcurrency int                        `json:"max_concurrency"` // what node_queues was given, declared or by default
 	HeartbeatMs    int64                      `json:"heartbeat_ms,omitempty"`
+	HealthPath     string                     `json:"health_path,omitempty"` // what the node asked to be probed at, and how often
+	HealthEveryMs  int64                      `json:"health_every_ms,omitempty"`
 }
 
 // functionProfile is the part of a function that has no column.

@@ -25,7 +25,7 @@ type shelf struct {
 	current    atomic.Pointer[entry]
 	loading    sync.Mutex
 	turn       sync.Mutex // held while an instance is chosen
-	next       int        // where the round goes on among equals
+	next       int        // whose turn it is
 	inFlight   atomic.Int64
 }
 
@@ -35,8 +35,15 @@ type entry struct {
 	version    int64 // nodes.updated_at, which grows with every change but a heartbeat
 	loadedAt   time.Time
 	heartbeat  time.Duration // interval the node told; 0: none
+	probed     wish
 	functions  map[string]*Function
 	instances  []*Instance
+}
+
+// wish is how a node has asked to be probed; the zero value: it has not.
+type wish struct {
+	path  string
+	every time.Duration
 }
 
 func (e *entry) instance(id string) *Instance {
@@ -113,7 +120,9 @@ func (s *Service) fetch(ctx context.Context, nodeID string) (*entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read node %s: %w", nodeID, err)
 	}
-	e.heartbeat = time.Duration(readProfile(registration).HeartbeatMs) * time.Millisecond
+	p := readProfile(registration)
+	e.heartbeat = time.Duration(p.HeartbeatMs) * time.Millisecond
+	e.probed = wish{path: p.HealthPath, every: time.Duration(p.HealthEveryMs) * time.Millisecond}
 	if err := s.fetchFunctions(ctx, nodeID, e); err != nil {
 		return nil, fmt.Errorf("read the functions of node %s: %w", nodeID, err)
 	}
@@ -122,7 +131,7 @@ func (s *Service) fetch(ctx context.Context, nodeID string) (*entry, error) {
 		return nil, fmt.Errorf("read the instances of node %s: %w", nodeID, err)
 	}
 	for _, row := range rows {
-		e.instances = append(e.instances, s.instanceOf(row, deployment))
+		e.instances = append(e.instances, s.instanceOf(row, deployment, e.probed))
 	}
 	return e, nil
 }

@@ -24,6 +24,7 @@ type pulse struct {
 	failures int                 // bad probes in a row
 	nextAt   int64               // of the next probe, ms; 0: not planned
 	beatAt   int64               // of the last heartbeat that was written, ms
+	probedAt int64               // of the last probe, ms
 	breakers map[string]*breaker // by function
 }
 
@@ -37,7 +38,7 @@ func (p *pulse) verdictNow() string {
 func (p *pulse) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.misses, p.verdict, p.reason, p.doubted, p.vouched, p.failures, p.nextAt, p.beatAt = 0, "", "", false, false, 0, 0, 0
+	p.misses, p.verdict, p.reason, p.doubted, p.vouched, p.failures, p.nextAt, p.beatAt, p.probedAt = 0, "", "", false, false, 0, 0, 0, 0
 	p.breakers = nil
 }
 
@@ -160,6 +161,12 @@ func (p *pulse) plan(now int64) (planned bool) {
 	}
 	p.nextAt = now + time.Second.Milliseconds()
 	return true
+}
+
+func (p *pulse) probed(now int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.probedAt = now
 }
 
 // postpone plans the probe after a bad one.

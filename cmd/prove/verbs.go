@@ -15,6 +15,7 @@ import (
 	"github.com/agentfield/agentfield/cmd/prove/internal/conformance"
 	"github.com/agentfield/agentfield/cmd/prove/internal/crash"
 	"github.com/agentfield/agentfield/cmd/prove/internal/fake"
+	"github.com/agentfield/agentfield/cmd/prove/internal/instances"
 	"github.com/agentfield/agentfield/cmd/prove/internal/yardstick"
 )
 
@@ -149,6 +150,18 @@ func burstTest(ctx context.Context, args []string, out io.Writer) error {
 		return burst.Run(ctx, burst.Options{
 			Binary: *f.binary, PostgresURL: postgresURL, Submits: *submits, Clients: *clients, Depth: *depth, Concurrency: *concurrency, Work: *work,
 		}, out)
+	})
+}
+
+func instancesTest(ctx context.Context, args []string, out io.Writer) error {
+	f := flags("instances")
+	rate := f.Int("rate", 100, "calls per second")
+	sick := f.Duration("sick", 30*time.Second, "how long one of the three instances is sick")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	return f.onEach(out, func(postgresURL string) error {
+		return instances.Run(ctx, instances.Options{Binary: *f.binary, PostgresURL: postgresURL, Rate: *rate, Sick: *sick}, out)
 	})
 }
 

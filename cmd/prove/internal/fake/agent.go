@@ -44,6 +44,7 @@ type Function struct {
 	Name   string
 	Skill  bool
 	Schema string // JSON Schema of the input, empty for none
+	Tags   []string
 	Serve  func(a *Agent, w http.ResponseWriter, r *http.Request, call Arrival)
 }
 
@@ -69,6 +70,11 @@ type Agent struct {
 
 // NewAgent starts an agent with the standard functions and the given ones. An empty id gives it a name of its own.
 func NewAgent(id, controlPlane string, extra ...Function) (*Agent, error) {
+	return NewAgentAt("127.0.0.1:0", id, controlPlane, extra...)
+}
+
+// NewAgentAt is NewAgent at a certain address, as one that comes back after a restart has.
+func NewAgentAt(address, id, controlPlane string, extra ...Function) (*Agent, error) {
 	if id == "" {
 		id = "agent-" + uuid.NewString()[:13]
 	}
@@ -77,7 +83,7 @@ func NewAgent(id, controlPlane string, extra ...Function) (*Agent, error) {
 		ID: id, ControlPlane: controlPlane, functions: append(Standard(), extra...), client: &http.Client{Timeout: 10 * time.Second},
 		life: life, end: end, attempts: map[string]int{}, changed: make(chan struct{}),
 	}
-	server, url, err := serve(http.HandlerFunc(a.serve))
+	server, url, err := serve(address, http.HandlerFunc(a.serve))
 	if err != nil {
 		end()
 		return nil, fmt.Errorf("start agent %s: %w", id, err)
@@ -94,6 +100,15 @@ func (a *Agent) Close() {
 	a.client.CloseIdleConnections()
 }
 
+// Retire is Close after what is under way has been answered, at most as long as ctx lives.
+func (a *Agent) Retire(ctx context.Context) {
+	_ = a.server.Shutdown(ctx)
+	a.Close()
+}
+
+// Address is where it listens.
+func (a *Agent) Address() string { return strings.TrimPrefix(a.URL, "http://") }
+
 // Target is the name under which callers reach a function of the agent.
 func (a *Agent) Target(function string) string { return a.ID + "." + function }
 
@@ -104,6 +119,9 @@ func (a *Agent) Registration() map[string]any {
 		entry := map[string]any{"id": f.Name}
 		if f.Schema != "" {
 			entry["input_schema"] = json.RawMessage(f.Schema)
+		}
+		if len(f.Tags) > 0 {
+			entry["tags"] = f.Tags
 		}
 		if f.Skill {
 			skills = append(skills, entry)

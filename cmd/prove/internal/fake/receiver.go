@@ -53,7 +53,7 @@ type Receiver struct {
 // NewReceiver listens on a free loopback port.
 func NewReceiver() (*Receiver, error) {
 	r := &Receiver{}
-	server, url, err := serve(http.HandlerFunc(r.take))
+	server, url, err := serve("127.0.0.1:0", http.HandlerFunc(r.take))
 	if err != nil {
 		return nil, fmt.Errorf("start the webhook receiver: %w", err)
 	}
@@ -154,9 +154,9 @@ func (h *Hook) record(d Delivery) int {
 	return d.Answer
 }
 
-// serve runs a handler on a free loopback port.
-func serve(handler http.Handler) (*http.Server, string, error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+// serve runs a handler at an address.
+func serve(address string, handler http.Handler) (*http.Server, string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, "", err
 	}

@@ -1,0 +1,31 @@
+package instances
+
+import (
+	"testing"
+	"time"
+
+	"github.com/agentfield/agentfield/cmd/prove/internal/fake"
+)
+
+func TestWhatReachesASickInstanceIsCountedInWindows(t *testing.T) {
+	began := time.Now()
+	at := func(seconds ...float64) (arrivals []fake.Arrival) {
+		for _, s := range seconds {
+			arrivals = append(arrivals, fake.Arrival{At: began.Add(time.Duration(s * float64(time.Second)))})
+		}
+		return arrivals
+	}
+	for _, c := range []struct {
+		arrivals      []fake.Arrival
+		begun, probes int
+	}{
+		{nil, 0, 0},
+		{at(0, 1, 2, 3, 7.9), 5, 0},
+		{at(0.1, 10, 20.05, 30.1), 1, 1},
+		{at(9, 12, 18.5, 19), 0, 3},
+	} {
+		if begun, probes := judge(c.arrivals, began); begun != c.begun || probes != c.probes {
+			t.Errorf("%d arrivals: %d to begin with, then %d, want %d and %d", len(c.arrivals), begun, probes, c.begun, c.probes)
+		}
+	}
+}
