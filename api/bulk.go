@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"net/url"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/agentfield/agentfield/app/access"
 	"github.com/agentfield/agentfield/app/bulk"
-	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/filter"
 	"github.com/agentfield/agentfield/models"
 	bulkview "github.com/agentfield/agentfield/views/bulk"
@@ -35,53 +35,72 @@ func (s *Server) bulkPages() []Route {
 	return []Route{{"GET", "/bulk/new", access.Execute, s.planBulk}}
 }
 
-// listOf is the list that a query of an address shows. Its place and length do not matter: what is done is done to all of it.
-func (s *Server) listOf(query url.Values) (execution.Filter, error) {
-	f, err := s.filterFrom(query.Get)
-	if err != nil {
-		return f, err
-	}
-	f.Limit, f.Cursor = 0, ""
-	parsed, problems := filter.Executions().Parse(query.Get("q"))
-	if len(problems) > 0 { // a part of a filter would find more than the whole
-		text := query.Get("q")
-		at := utf8.RuneCountInString(text[:problems[0].At]) + 1
-		return f, &failure{
-			status: fiber.StatusBadRequest, code: "invalid_filter", title: "Invalid filter", position: at,
-			details: "at character " + strconv.Itoa(at) + " of q: " + problems[0].Text,
+// selected is what a query of a list's address finds. Its place and length do not matter: what is done is done to all of it.
+func (s *Server) selected(list string, query url.Values) (bulk.Selection, error) {
+	switch list {
+	case bulk.Executions:
+		f, err := s.filterFrom(query.Get)
+		if err == nil {
+			f.Query, err = wholeFilter(filter.Executions(), query.Get("q"))
 		}
+		f.Limit, f.Cursor = 0, ""
+		return s.Bulk.OfExecutions(f), err
+	case bulk.Runs:
+		f, err := s.runFilterFrom(query.Get)
+		if err == nil {
+			f.Query, err = wholeFilter(filter.Runs(), query.Get("q"))
+		}
+		return s.Bulk.OfRuns(f), err
 	}
-	f.Query = parsed
-	return f, nil
+	return nil, badRequest("invalid_parameter", "%q is not a list whose rows can be acted upon: use %s or %s", list, bulk.Executions, bulk.Runs)
 }
 
-// planBulk is the page before many executions are acted upon: what will happen, to which, and which are left out.
+// wholeFilter demands that everything is understood: a part of a filter would find more than the whole.
+func wholeFilter(language filter.Language, text string) (filter.Query, error) {
+	parsed, problems := language.Parse(text)
+	if len(problems) == 0 {
+		return parsed, nil
+	}
+	at := utf8.RuneCountInString(text[:problems[0].At]) + 1
+	return parsed, &failure{
+		status: fiber.StatusBadRequest, code: "invalid_filter", title: "Invalid filter", position: at,
+		details: "at character " + strconv.Itoa(at) + " of q: " + problems[0].Text,
+	}
+}
+
+// planBulk is the page before many executions or runs are acted upon: what will happen, to which, and which are left out.
 func (s *Server) planBulk(c *fiber.Ctx) error {
 	if c.Query("chosen") != "" && len(listed(c.Context().QueryArgs(), "id")) == 0 {
 		return badRequest("invalid_parameter", "no rows are selected: select some in the list, or act on all that the filter finds")
 	}
-	return s.planPage(c, c.Query("action"), picked(c, queryOf(c)), fiber.StatusOK, "")
+	list := cmp.Or(c.Query("list"), bulk.Executions)
+	return s.planPage(c, list, c.Query("action"), picked(c, list, queryOf(c)), fiber.StatusOK, "")
 }
 
 // picked turns rows that were chosen one by one into a filter; without any the filter is that of the list.
-func picked(c *fiber.Ctx, query url.Values) url.Values {
+func picked(c *fiber.Ctx, list string, query url.Values) url.Values {
 	if ids := listed(c.Context().QueryArgs(), "id"); len(ids) > 0 {
-		return url.Values{"q": {"id:" + strings.Join(ids, ",")}}
+		key := "id:"
+		if list == bulk.Runs {
+			key = "run:"
+		}
+		return url.Values{"q": {key + strings.Join(ids, ",")}}
 	}
 	kept := narrowing(query)
 	kept.Del("action")
+	kept.Del("list")
 	return kept
 }
 
-func (s *Server) planPage(c *fiber.Ctx, action string, query url.Values, status int, problem string) error {
+func (s *Server) planPage(c *fiber.Ctx, list, action string, query url.Values, status int, problem string) error {
 	if action != bulk.Cancel && action != bulk.Rerun {
 		return bulk.ErrBadAction
 	}
-	f, err := s.listOf(query)
+	of, err := s.selected(list, query)
 	if err != nil {
 		return err
 	}
-	plan, err := s.Bulk.Plan(c.UserContext(), action, f)
+	plan, err := s.Bulk.Plan(c.UserContext(), action, of)
 	if err != nil {
 		return err
 	}
@@ -91,17 +110,26 @@ func (s *Server) planPage(c *fiber.Ctx, action string, query url.Values, status 
 	}
 	written := readable(query)
 	p := bulkview.Plan{
-		Frame:  s.frame(c, title, "executions", layout.Crumb{Label: "Executions", Href: strings.TrimSuffix("/executions?"+written, "?")}, layout.Crumb{Label: title}),
-		Action: action, Query: written, Total: plan.Total, Statuses: plan.Statuses, Targets: plan.Targets, Excluded: plan.Excluded, First: plan.First,
+		Frame: s.frame(c, title, list, layout.Crumb{Label: upper(list), Href: strings.TrimSuffix("/"+list+"?"+written, "?")}, layout.Crumb{Label: title}),
+		List:  list, Action: action, Query: written, Total: plan.Total, Steps: plan.Steps, Statuses: plan.Statuses, Targets: plan.Targets, Excluded: plan.Excluded, First: shownRows(plan.First),
 		Cut: plan.Cut, Limit: bulk.Limit, Problem: problem,
 	}
 	p.Frame.Live, p.Frame.Assets = false, []string{"lists.css"}
 	return page(c, status, bulkview.Before(p))
 }
 
+func shownRows(rows []bulk.Row) []bulkview.Row {
+	shown := make([]bulkview.Row, len(rows))
+	for i, r := range rows {
+		shown[i] = bulkview.Row{ID: r.ID, Status: r.Status, NodeID: r.NodeID, Function: r.Function, Why: r.Why, Steps: r.Steps, CreatedAt: r.CreatedAt}
+	}
+	return shown
+}
+
 // beginBulk starts a job: from the page with the number that was confirmed, from programs with a filter.
 func (s *Server) beginBulk(c *fiber.Ctx) error {
 	var r struct {
+		List   string `json:"list"`
 		Action string `json:"action"`
 		Q      string `json:"q"`
 		Reason string `json:"reason"`
@@ -112,7 +140,7 @@ func (s *Server) beginBulk(c *fiber.Ctx) error {
 			return err
 		}
 		if strings.TrimSpace(r.Q) == "" {
-			return badRequest("invalid_parameter", "q is missing: say which executions are meant")
+			return badRequest("invalid_parameter", "q is missing: say which executions or runs are meant")
 		}
 		query.Set("q", r.Q)
 	} else {
@@ -123,23 +151,24 @@ func (s *Server) beginBulk(c *fiber.Ctx) error {
 		if most, err = strconv.Atoi(c.FormValue("most")); err != nil || most < 1 {
 			return badRequest("invalid_form", "the number that was confirmed is missing")
 		}
-		r.Action, r.Reason = c.FormValue("action"), strings.TrimSpace(c.FormValue("reason"))
+		r.List, r.Action, r.Reason = c.FormValue("list"), c.FormValue("action"), strings.TrimSpace(c.FormValue("reason"))
 		if most > bulkview.Typed && strings.ReplaceAll(strings.TrimSpace(c.FormValue("confirm")), ",", "") != strconv.Itoa(most) {
-			return s.planPage(c, r.Action, query, fiber.StatusUnprocessableEntity, "Type the number of executions to confirm.")
+			return s.planPage(c, cmp.Or(r.List, bulk.Executions), r.Action, query, fiber.StatusUnprocessableEntity, "Type the number to confirm.")
 		}
 	}
 	if len(r.Reason) > 2000 {
 		return badRequest("invalid_parameter", "the reason is longer than 2000 bytes")
 	}
-	f, err := s.listOf(query)
+	r.List = cmp.Or(r.List, bulk.Executions)
+	of, err := s.selected(r.List, query)
 	if err != nil {
 		return err
 	}
 	id, err := s.Bulk.Begin(c.UserContext(), bulk.Order{
-		Action: r.Action, Filter: f, Query: readable(query), Reason: plainText(r.Reason), Most: most, By: origin(c), StartedBy: principal(c).ID,
+		Action: r.Action, Of: of, Query: readable(query), Reason: plainText(r.Reason), Most: most, By: origin(c), StartedBy: principal(c).ID,
 	})
 	if err == bulk.ErrChanged && !wantsJSON(c) { //nolint:errorlint // a sentinel of its own
-		return s.planPage(c, r.Action, query, fiber.StatusConflict, upper(err.Error())+".")
+		return s.planPage(c, r.List, r.Action, query, fiber.StatusConflict, upper(err.Error())+".")
 	}
 	if err != nil {
 		return err
@@ -169,7 +198,7 @@ func (s *Server) showBulk(c *fiber.Ctx) error {
 	}
 	title := "Bulk " + job.Action
 	p := bulkview.Progress{
-		Frame: s.frame(c, title, "executions", layout.Crumb{Label: "Executions", Href: strings.TrimSuffix("/executions?"+job.Query, "?")}, layout.Crumb{Label: title}),
+		Frame: s.frame(c, title, job.List, layout.Crumb{Label: upper(job.List), Href: strings.TrimSuffix("/"+job.List+"?"+job.Query, "?")}, layout.Crumb{Label: title}),
 		Job:   job, By: job.StartedBy, May: principal(c).Can(access.Execute),
 	}
 	p.Frame.Assets = []string{"lists.css"}
@@ -199,6 +228,7 @@ func (s *Server) stopBulk(c *fiber.Ctx) error {
 func jobJSON(job *models.BulkJob) []byte {
 	o := newObject(384)
 	o.text("job_id", job.ID)
+	o.text("list", job.List)
 	o.text("action", job.Action)
 	o.text("status", job.Status)
 	o.text("filter", job.Query)
@@ -214,7 +244,7 @@ func jobJSON(job *models.BulkJob) []byte {
 	return o.end()
 }
 
-// exportBulk streams what has come of each execution of a job.
+// exportBulk streams what has come of each execution or run of a job.
 func (s *Server) exportBulk(c *fiber.Ctx) error {
 	job, err := s.Bulk.Get(c.UserContext(), c.Params("id"))
 	if err != nil {
@@ -223,7 +253,7 @@ func (s *Server) exportBulk(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderContentType, "text/csv; charset=utf-8")
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	c.Set(fiber.HeaderContentDisposition, `attachment; filename="`+job.Action+"-"+s.Now().UTC().Format("20060102-150405")+`.csv"`)
-	return c.SendStream(&itemSheet{ctx: context.WithoutCancel(c.UserContext()), jobs: s.Bulk, id: job.ID})
+	return c.SendStream(&itemSheet{ctx: context.WithoutCancel(c.UserContext()), jobs: s.Bulk, id: job.ID, of: strings.TrimSuffix(job.List, "s") + "_id"})
 }
 
 // itemSheet is the items of a job as a text that is made while it is read.
@@ -231,6 +261,7 @@ type itemSheet struct {
 	ctx  context.Context //nolint:containedctx // a reader has no other way to be told when to stop
 	jobs *bulk.Service
 	id   string
+	of   string // the name of the first column
 	next int
 	text bytes.Buffer
 	done bool
@@ -247,14 +278,14 @@ func (i *itemSheet) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		if i.next == 0 {
-			writeCells(&i.text, "execution_id", "outcome", "detail", "made_execution_id", "at")
+			writeCells(&i.text, i.of, "outcome", "detail", "made_execution_id", "at")
 		}
 		for _, item := range items {
 			at := ""
 			if item.At != nil {
 				at = formatMs(*item.At)
 			}
-			writeCells(&i.text, item.ExecutionID, text(item.Outcome), cell(text(item.Detail)), text(item.Made), at)
+			writeCells(&i.text, item.ObjectID, text(item.Outcome), cell(text(item.Detail)), text(item.Made), at)
 			i.next = item.Position + 1
 		}
 		i.done = len(items) < atOnce

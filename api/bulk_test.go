@@ -146,3 +146,76 @@ func TestManyAreActedUponAfterALook(t *testing.T) {
 		}
 	})
 }
+
+func TestEveryRunThatAFilterFindsIsCancelledWhole(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		r.Agent(t, "demo", apptest.Taking("take"), apptest.Echo("echo"))
+		for i := range 6 { // three runs of two executions
+			r.Submit(t, "demo.take", `{}`, "X-Workflow-ID", "wf_"+strconv.Itoa(i/2))
+		}
+		other := r.Execute(t, "demo.echo", `{}`).Text("run_id")
+		begun := scenario{
+			ask: "POST /api/v1/bulk", body: `{"list":"runs","action":"cancel","q":"node:demo steps:>1 -run:wf_2","reason":"wrong prompt"}`, status: http.StatusAccepted,
+			must: map[string]string{"job_id": `^bulk_`, "list": "runs", "total": "2", "action": "cancel"},
+		}.run(t, r)
+		hasAll(t, over(t, r, begun.Text("job_id")), map[string]string{"status": "done", "done": "2", "skipped": "0", "failed": "0"})
+		for run, status := range map[string]string{"wf_0": "cancelled", "wf_1": "cancelled", "wf_2": "running", other: "succeeded"} {
+			hasAll(t, r.Do(t, http.MethodGet, "/api/v1/runs/"+run, nil), map[string]string{"status": status})
+		}
+		if n := r.Store.Value(t, "SELECT count(*) FROM executions WHERE status = 'cancelled' AND status_reason = 'wrong prompt'"); n != "4" {
+			t.Errorf("%s executions were cancelled", n)
+		}
+		hasAll(t, r.Do(t, http.MethodGet, "/api/v1/audit?action=bulk", nil), map[string]string{"entries/0/action": "bulk.started", "entries/0/after/runs": "2"})
+
+		again := r.Do(t, http.MethodPost, "/api/v1/bulk", map[string]string{"list": "runs", "action": "rerun", "q": "status:cancelled"}).Text("job_id")
+		hasAll(t, over(t, r, again), map[string]string{"status": "done", "done": "2"})
+		if n := r.Store.Value(t, "SELECT count(*) FROM executions x JOIN runs r ON r.root_id = x.rerun_of WHERE x.run_id <> r.id"); n != "2" {
+			t.Errorf("%s runs were made again", n)
+		}
+		rows := string(r.Do(t, http.MethodGet, "/api/v1/bulk/"+again+"/items.csv", nil).Body)
+		if !strings.HasPrefix(rows, "run_id,") || strings.Count(rows, "\n") != 3 {
+			t.Errorf("the items are\n%s", rows)
+		}
+		runAll(t, r, []scenario{
+			{name: "half a filter", ask: "POST /api/v1/bulk", body: `{"list":"runs","action":"cancel","q":"node:demo colour:red"}`, status: 400, must: map[string]string{"code": "invalid_filter", "position": "11"}},
+			{name: "another list", ask: "POST /api/v1/bulk", body: `{"list":"nodes","action":"cancel","q":"node:demo"}`, status: 400, must: map[string]string{"code": "invalid_parameter"}},
+			{name: "none on its way", ask: "POST /api/v1/bulk", body: `{"list":"runs","action":"cancel","q":"status:succeeded"}`, status: 400, must: map[string]string{"code": "invalid_parameter"}},
+		})
+	})
+}
+
+func TestManyRunsAreActedUponAfterALook(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		d := newDesk(t, r)
+		r.Agent(t, "crew", apptest.Taking("take"), apptest.Echo("echo"))
+		r.Submit(t, "crew.take", `{}`, "X-Workflow-ID", "wf_night")
+		r.Submit(t, "crew.take", `{}`, "X-Workflow-ID", "wf_night")
+		ended := r.Execute(t, "crew.echo", `{}`).Text("run_id")
+		list := d.page("/runs?q=node:crew")
+		for _, want := range []string{`href="/bulk/new?list=runs&amp;action=cancel&amp;q=node:crew"`, `href="/runs?q=node:crew&amp;select=1"`} {
+			if !strings.Contains(list.body, want) {
+				t.Errorf("the list of runs has no %s", want)
+			}
+		}
+		if choosing := d.page("/runs?q=node:crew&select=1"); !strings.Contains(choosing.body, `type="checkbox" name="id" value="`+ended+`"`) {
+			t.Error("no row can be selected")
+		}
+		before := d.page("/bulk/new?list=runs&action=cancel&q=node:crew")
+		for _, want := range []string{"Cancel 1 run", "1 run already ended", "Together they have 2 executions.", "This cannot be undone."} {
+			if !strings.Contains(before.body, want) {
+				t.Errorf("the page does not say %q", want)
+			}
+		}
+		if chosen := d.page("/bulk/new?list=runs&action=rerun&chosen=1&id=" + ended); !strings.Contains(chosen.body, "Repeat 1 run") {
+			t.Error("the selected row is not what is run again")
+		}
+		begun := d.form(caller{}, "/bulk", "list", "runs", "action", "cancel", "next", "q=node:crew", "most", "1")
+		if begun.status != http.StatusSeeOther {
+			t.Fatalf("begun: %d to %s", begun.status, begun.location)
+		}
+		over(t, r, strings.TrimPrefix(begun.location, "/bulk/"))
+		if shown := d.page(begun.location); !strings.Contains(shown.body, "Cancel 1 run") || !strings.Contains(shown.body, "Done.") || !strings.Contains(shown.body, `href="/runs?q=node:crew"`) {
+			t.Error("the page of the job does not say that it is done")
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -42,32 +43,39 @@ func (s *Server) runPages() []Route {
 
 // runFilter reads the query of the list of runs. Unknown parameters are ignored, wrong values are not.
 func (s *Server) runFilter(c *fiber.Ctx) (workflow.RunFilter, error) {
-	f := workflow.RunFilter{
-		Session: c.Query("session", c.Query("session_id")), Actor: c.Query("actor", c.Query("actor_id")), Run: c.Query("run"), Cursor: c.Query("cursor"),
+	f, err := s.runFilterFrom(func(key string) string { return c.Query(key) })
+	if err != nil {
+		return f, err
 	}
-	f.Node, f.Function, _ = strings.Cut(c.Query("target", c.Query("node")), ".")
+	if f.Query, err = typedFilter(c, filter.Runs()); err != nil {
+		return f, err
+	}
+	f.Limit, err = limitParam(c.Query("limit"))
+	return f, err
+}
+
+// runFilterFrom reads everything but q and limit.
+func (s *Server) runFilterFrom(query func(key string) string) (workflow.RunFilter, error) {
+	f := workflow.RunFilter{
+		Session: cmp.Or(query("session"), query("session_id")), Actor: cmp.Or(query("actor"), query("actor_id")), Run: query("run"), Cursor: query("cursor"),
+	}
+	f.Node, f.Function, _ = strings.Cut(cmp.Or(query("target"), query("node")), ".")
 	for name, value := range map[string]string{"target": f.Node + f.Function, "session": f.Session, "actor": f.Actor, "run": f.Run} {
 		if err := opaque(name, value); err != nil {
 			return f, err
 		}
 	}
 	var err error
-	if f.Query, err = typedFilter(c, filter.Runs()); err != nil {
-		return f, err
-	}
-	if f.Statuses, err = statusesParam(c.Query("status")); err != nil {
+	if f.Statuses, err = statusesParam(query("status")); err != nil {
 		return f, err
 	}
 	if slices.Equal(f.Statuses, []models.Status{models.Waiting}) {
 		f.Statuses, f.Waiting = nil, true // somebody is waited for, whatever else the run does meanwhile
 	}
-	if f.Since, err = instantParam("since", c.Query("since"), s.Now()); err != nil {
+	if f.Since, err = instantParam("since", query("since"), s.Now()); err != nil {
 		return f, err
 	}
-	if f.Until, err = instantParam("until", c.Query("until"), s.Now()); err != nil {
-		return f, err
-	}
-	f.Limit, err = limitParam(c.Query("limit"))
+	f.Until, err = instantParam("until", query("until"), s.Now())
 	return f, err
 }
 
@@ -88,7 +96,7 @@ func statusesParam(list string) ([]models.Status, error) {
 func runFilterAsWritten(c *fiber.Ctx, f workflow.RunFilter) runs.Filter {
 	w := runs.Filter{
 		Statuses: f.Statuses, Target: c.Query("target", c.Query("node")), Session: f.Session, Actor: f.Actor,
-		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, View: c.Query("view"), Search: shownSearch(c, filter.Runs()),
+		Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit, View: c.Query("view"), Select: c.Query("select") == "1", Search: shownSearch(c, filter.Runs()),
 	}
 	if f.Waiting {
 		w.Statuses = []models.Status{models.Waiting}

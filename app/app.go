@@ -47,6 +47,7 @@ type App struct {
 	executions *execution.Service
 	approvals  *approval.Service
 	bulk       *bulk.Service
+	workflows  *workflow.Service
 	desk       *desk.Desk
 	logs       *agentlog.Service
 	notify     *notify.Service
@@ -145,7 +146,8 @@ func (a *App) build(ctx context.Context) error {
 	})
 	a.desk = desk.New(a.db, a.log)
 	a.logs = agentlog.New(agentlog.Options{DB: a.db, Events: events, Log: a.log})
-	a.bulk = bulk.New(bulk.Options{DB: a.db, Replica: a.replica, Executions: a.executions, Log: a.log, Pace: bulkPace})
+	a.workflows = &workflow.Service{DB: a.db}
+	a.bulk = bulk.New(bulk.Options{DB: a.db, Replica: a.replica, Executions: a.executions, Runs: a.workflows, Log: a.log, Pace: bulkPace})
 	return a.face(ctx)
 }
 
@@ -174,7 +176,7 @@ func (a *App) face(ctx context.Context) error {
 		return err
 	}
 	a.server = api.New(api.Options{ //nolint:contextcheck // handlers take the context of their request
-		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Views: &view.Service{DB: a.db}, Bulk: a.bulk, Workflows: &workflow.Service{DB: a.db}, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
+		Executions: a.executions, Nodes: a.nodes, Webhooks: a.webhooks, Approvals: a.approvals, Hub: a.hub, Access: who, Audit: audit.NewReader(a.db), Views: &view.Service{DB: a.db}, Bulk: a.bulk, Workflows: a.workflows, Metrics: a.metrics(), Log: a.log, Now: a.db.Now,
 		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout, ExportLimit: c.ExportLimit,
 		Desk:        a.desk,
 		Logs:        a.logs,

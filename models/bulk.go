@@ -1,8 +1,9 @@
 package models
 
-// BulkJob is one act on all executions that a filter found.
+// BulkJob is one act on all executions, or runs, that a filter found.
 type BulkJob struct {
 	ID        string `gorm:"primaryKey"`
+	List      string `gorm:"not null"` // executions or runs: what it acts upon
 	Action    string `gorm:"not null"` // cancel or rerun
 	Query     string `gorm:"not null"` // of the list, as its address has it
 	Reason    string `gorm:"not null"`
@@ -29,13 +30,13 @@ func (j *BulkJob) Left() int { return j.Total - j.Done - j.Skipped - j.Failed }
 // Over reports whether nothing more will happen.
 func (j *BulkJob) Over() bool { return j.FinishedAt != nil }
 
-// BulkItem is one execution of a job.
+// BulkItem is one execution, or run, of a job.
 type BulkItem struct {
-	JobID       string  `gorm:"primaryKey"`
-	Position    int     `gorm:"primaryKey;autoIncrement:false"`
-	ExecutionID string  `gorm:"not null"`
-	Outcome     *string // done, skipped or failed; nil: not tried yet
-	Detail      *string // why
-	Made        *string // the execution that a rerun made
-	At          *int64
+	JobID    string  `gorm:"primaryKey"`
+	Position int     `gorm:"primaryKey;autoIncrement:false"`
+	ObjectID string  `gorm:"not null"`
+	Outcome  *string // done, skipped or failed; nil: not tried yet
+	Detail   *string // why
+	Made     *string // the execution that a rerun made
+	At       *int64
 }

@@ -1,4 +1,4 @@
-// Package bulk does one thing to everything that a filter of executions found: a job writes its items down when it begins and works them
+// Package bulk does one thing to everything that a filter of executions, or of runs, found: a job writes its items down when it begins and works them
 // off one by one. Its invariant: an item has its effect once, whatever restarts in between, and what came after the job began is none of
 // its business.
 package bulk
@@ -18,6 +18,7 @@ import (
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/lease"
+	"github.com/agentfield/agentfield/app/workflow"
 	"github.com/agentfield/agentfield/models"
 )
 
@@ -34,7 +35,7 @@ const (
 	Failed  = "failed"
 )
 
-// Limit is how many executions one job takes.
+// Limit is how many executions, or runs, one job takes.
 const Limit = 10_000
 
 // What callers may be told.
@@ -51,6 +52,7 @@ type Options struct {
 	DB         *database.DB
 	Replica    *lease.Replica
 	Executions *execution.Service
+	Runs       *workflow.Service
 	Log        *slog.Logger
 	Pace       time.Duration // between two items of a job, so that a large one leaves room for others
 }
@@ -108,11 +110,12 @@ func (s *Service) reap(ctx context.Context) (bool, error) {
 
 // Plan is what a job would do.
 type Plan struct {
-	Total    int // executions that it is done to
+	Total    int // executions or runs that it is done to
+	Steps    int // executions among them: those of the runs
 	Statuses map[models.Status]int
 	Targets  map[string]int
 	Excluded map[string]int // reason → how many the filter finds besides
-	First    []*models.Execution
+	First    []Row
 	Cut      bool // the filter finds more than one job takes
 	ids      []string
 }
@@ -120,19 +123,18 @@ type Plan struct {
 const shownFirst = 20
 
 // Plan looks at what a filter finds, without doing anything.
-func (s *Service) Plan(ctx context.Context, action string, f execution.Filter) (Plan, error) {
+func (s *Service) Plan(ctx context.Context, action string, of Selection) (Plan, error) {
 	p := Plan{Statuses: map[models.Status]int{}, Targets: map[string]int{}, Excluded: map[string]int{}}
 	if action != Cancel && action != Rerun {
 		return p, ErrBadAction
 	}
-	list := s.Executions.Export(f, Limit)
 	for {
-		rows, err := list.Next(ctx)
+		rows, err := of.next(ctx)
 		if err != nil {
 			return p, err
 		}
 		if len(rows) == 0 {
-			p.Cut = list.Cut()
+			p.Cut = of.cut()
 			return p, nil
 		}
 		for _, row := range rows {
@@ -141,12 +143,13 @@ func (s *Service) Plan(ctx context.Context, action string, f execution.Filter) (
 	}
 }
 
-func (p *Plan) add(action string, row *models.Execution) {
+func (p *Plan) add(action string, row Row) {
 	if reason := unfit(action, row); reason != "" {
 		p.Excluded[reason]++
 		return
 	}
 	p.Total++
+	p.Steps += row.Steps
 	p.Statuses[row.Status]++
 	p.Targets[row.Target()]++
 	p.ids = append(p.ids, row.ID)
@@ -155,8 +158,8 @@ func (p *Plan) add(action string, row *models.Execution) {
 	}
 }
 
-// unfit says why something cannot be done to an execution; "" when it can.
-func unfit(action string, row *models.Execution) string {
+// unfit says why something cannot be done to an execution or a run; "" when it can.
+func unfit(action string, row Row) string {
 	switch {
 	case action == Cancel && row.Status.Terminal():
 		return "already ended"
@@ -169,8 +172,8 @@ func unfit(action string, row *models.Execution) string {
 // Order is what somebody asked for.
 type Order struct {
 	Action    string
-	Filter    execution.Filter
-	Query     string // the filter as the address has it
+	Of        Selection
+	Query     string // its filter as the address has it
 	Reason    string
 	Most      int // what was confirmed; 0: nobody was asked
 	By        audit.Origin
@@ -178,14 +181,14 @@ type Order struct {
 }
 
 const (
-	insertJob = `INSERT INTO bulk_jobs (id, action, query, reason, origin, started_by, total, done, skipped, failed, status, available_at, attempt, max_attempts, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, 'queued', $8, 0, 1000000, $8)`
+	insertJob = `INSERT INTO bulk_jobs (id, list, action, query, reason, origin, started_by, total, done, skipped, failed, status, available_at, attempt, max_attempts, created_at)
+		VALUES ($1, $9, $2, $3, $4, $5, $6, $7, 0, 0, 0, 'queued', $8, 0, 1000000, $8)`
 	itemsAtOnce = 500
 )
 
 // Begin writes a job down with all of its items and the entry for the record. It starts by itself.
 func (s *Service) Begin(ctx context.Context, o Order) (string, error) {
-	plan, err := s.Plan(ctx, o.Action, o.Filter)
+	plan, err := s.Plan(ctx, o.Action, o.Of)
 	switch {
 	case err != nil:
 		return "", err
@@ -201,7 +204,7 @@ func (s *Service) Begin(ctx context.Context, o Order) (string, error) {
 	id := "bulk_" + strings.ReplaceAll(uuid.Must(uuid.NewV7()).String(), "-", "")
 	now := s.DB.NowMs()
 	err = s.DB.Tx(ctx, func(tx *database.Tx) error {
-		if _, err := tx.Exec(ctx, insertJob, id, o.Action, o.Query, o.Reason, string(by), o.StartedBy, plan.Total, now); err != nil {
+		if _, err := tx.Exec(ctx, insertJob, id, o.Action, o.Query, o.Reason, string(by), o.StartedBy, plan.Total, now, o.Of.List()); err != nil {
 			return err
 		}
 		if err := insertItems(ctx, tx, id, plan.ids); err != nil {
@@ -210,7 +213,7 @@ func (s *Service) Begin(ctx context.Context, o Order) (string, error) {
 		tx.AfterCommit(s.Wake)
 		return audit.Append(ctx, tx, audit.Entry{
 			Origin: o.By, At: now, Action: "bulk.started", ObjectKind: "bulk", Object: id, Reason: o.Reason,
-			After: map[string]any{"action": o.Action, "filter": o.Query, "executions": plan.Total},
+			After: map[string]any{"action": o.Action, "filter": o.Query, o.Of.List(): plan.Total},
 		})
 	})
 	if err != nil {
@@ -225,9 +228,9 @@ func insertItems(ctx context.Context, tx *database.Tx, job string, ids []string)
 		if err != nil {
 			return err
 		}
-		statement := `INSERT INTO bulk_items (job_id, position, execution_id) SELECT $1, $2 + key, value FROM json_each($3)`
+		statement := `INSERT INTO bulk_items (job_id, position, object_id) SELECT $1, $2 + key, value FROM json_each($3)`
 		if tx.Postgres() {
-			statement = `INSERT INTO bulk_items (job_id, position, execution_id) SELECT $1, $2::int + n::int - 1, v FROM jsonb_array_elements_text($3::jsonb) WITH ORDINALITY AS t(v, n)`
+			statement = `INSERT INTO bulk_items (job_id, position, object_id) SELECT $1, $2::int + n::int - 1, v FROM jsonb_array_elements_text($3::jsonb) WITH ORDINALITY AS t(v, n)`
 		}
 		if _, err := tx.Exec(ctx, statement, job, at, string(part)); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/lease"
+	"github.com/agentfield/agentfield/app/workflow"
 	"github.com/agentfield/agentfield/models"
 )
 
@@ -81,7 +82,7 @@ func (s *Service) item(ctx context.Context, c lease.Claimed, job *models.BulkJob
 		return ctx.Err()
 	}
 	whole := context.WithoutCancel(ctx) // what was begun is also noted
-	outcome, made, err := s.act(whole, job, item.ExecutionID)
+	outcome, made, err := s.act(whole, job, item.ObjectID)
 	var full *execution.QueueFullError
 	switch {
 	case errors.As(err, &full):
@@ -102,25 +103,68 @@ func (s *Service) item(ctx context.Context, c lease.Claimed, job *models.BulkJob
 
 // act is the act itself, with what came of it.
 func (s *Service) act(ctx context.Context, job *models.BulkJob, id string) (outcome, made string, err error) {
-	if job.Action == Cancel {
+	switch {
+	case job.Action == Rerun && job.List == Runs:
+		made, err = s.rerunRun(ctx, job, id)
+	case job.Action == Rerun:
+		made, err = s.rerun(ctx, job, id)
+	case job.List == Runs:
+		err = s.cancelRun(ctx, id, job.Reason)
+	default:
 		_, err = s.Executions.Cancel(ctx, id, job.Reason)
-	} else {
-		var started execution.Started
-		started, err = s.Executions.Rerun(ctx, id, execution.Again{
-			Key: &models.IdempotencyKey{Scope: job.ID, Key: id, BodyHash: job.Action}, StartedBy: job.StartedBy,
-		})
-		if err == nil {
-			made = started.Row.ID
-		}
 	}
 	var state *execution.StateError
 	switch {
 	case err == nil:
 		return Done, made, nil
-	case errors.As(err, &state), errors.Is(err, execution.ErrNotFound):
+	case errors.As(err, &state), errors.Is(err, errRunEnded), errors.Is(err, execution.ErrNotFound), errors.Is(err, workflow.ErrNotFound):
 		return Skipped, "", err
 	}
 	return Failed, "", err
+}
+
+// rerun repeats an execution, once for each job.
+func (s *Service) rerun(ctx context.Context, job *models.BulkJob, id string) (made string, err error) {
+	started, err := s.Executions.Rerun(ctx, id, execution.Again{
+		Key: &models.IdempotencyKey{Scope: job.ID, Key: id, BodyHash: job.Action}, StartedBy: job.StartedBy,
+	})
+	if err != nil {
+		return "", err
+	}
+	return started.Row.ID, nil
+}
+
+// rerunRun repeats the execution that a run began with; what it called, it calls again.
+func (s *Service) rerunRun(ctx context.Context, job *models.BulkJob, id string) (made string, err error) {
+	run, err := s.Runs.Run(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return s.rerun(ctx, job, run.RootID)
+}
+
+var errRunEnded = errors.New("the run has ended")
+
+// cancelRun ends everything in a run that has not ended.
+func (s *Service) cancelRun(ctx context.Context, id, reason string) error {
+	members, err := s.Executions.CancelRun(ctx, id, reason)
+	if err != nil {
+		return err
+	}
+	ended := 0
+	for _, m := range members {
+		var state *execution.StateError
+		switch {
+		case m.Err == nil:
+			ended++
+		case !errors.As(m.Err, &state): // what ended by itself meanwhile has ended
+			return m.Err
+		}
+	}
+	if ended == 0 {
+		return errRunEnded
+	}
+	return nil
 }
 
 // note writes down what came of an item, while the job is ours.

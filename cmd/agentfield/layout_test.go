@@ -46,7 +46,7 @@ func rules() []rule {
 		concept("agentlog"),
 		concept("desk"),
 		concept("execution", "app/filter"),
-		concept("bulk", "app/execution"),
+		concept("bulk", "app/execution", "app/workflow"),
 		concept("node"),
 		concept("notify"),
 		concept("webhook", "app/execution"),

@@ -1,4 +1,4 @@
-// Package bulk holds the pages on which many executions are acted upon at once: what will happen, before, and how far it has come,
+// Package bulk holds the pages on which many executions or runs are acted upon at once: what will happen, before, and how far it has come,
 // after. Their invariant: nothing happens that was not said and counted before.
 package bulk
 
@@ -15,22 +15,34 @@ import (
 	"github.com/agentfield/agentfield/views/layout"
 )
 
-// Typed is the number of executions above which it has to be typed to confirm.
+// Typed is the number above which it has to be typed to confirm.
 const Typed = 100
 
 // Plan is what would be done.
 type Plan struct {
 	Frame    layout.Page
+	List     string // executions or runs
 	Action   string // cancel or rerun
 	Query    string // of the list
 	Total    int
+	Steps    int // executions of the runs
 	Statuses map[models.Status]int
 	Targets  map[string]int
-	Excluded map[string]int // reason → executions
-	First    []*models.Execution
+	Excluded map[string]int // reason → how many
+	First    []Row
 	Cut      bool // the filter finds more than the Limit of one job
 	Limit    int
 	Problem  string
+}
+
+// Row is one of those that it would be done to.
+type Row struct {
+	ID               string
+	Status           models.Status
+	NodeID, Function string
+	Why              string
+	Steps            int
+	CreatedAt        int64 // ms
 }
 
 // Progress is a job under way, or over.
@@ -65,28 +77,41 @@ func largest(of map[string]int, most int) []counted {
 func (p Plan) leftOut() string {
 	var parts []string
 	for _, e := range largest(p.Excluded, len(p.Excluded)) {
-		parts = append(parts, components.Plural(e.n, "execution")+" "+e.name)
+		parts = append(parts, components.Plural(e.n, one(p.List))+" "+e.name)
 	}
 	return strings.Join(parts, ", ")
 }
 
-func (p Plan) back() string {
-	if p.Query == "" {
-		return "/executions"
+func (p Plan) back() string { return address(p.List, p.Query) }
+
+func address(list, query string) string { return strings.TrimSuffix("/"+list+"?"+query, "?") }
+
+// one is the word for one row of a list.
+func one(list string) string { return strings.TrimSuffix(list, "s") }
+
+// title names what is done, and to how many.
+func title(action, list string, n int) string {
+	if action == "cancel" {
+		return "Cancel " + components.Plural(n, one(list))
 	}
-	return "/executions?" + p.Query
+	if list == "runs" {
+		return "Repeat " + components.Plural(n, one(list))
+	}
+	return "Run " + components.Plural(n, one(list)) + " again"
 }
 
-func (p Plan) title() string {
-	if p.Action == "cancel" {
-		return "Cancel " + components.Plural(p.Total, "execution")
-	}
-	return "Run " + components.Plural(p.Total, "execution") + " again"
-}
+func (p Plan) title() string { return title(p.Action, p.List, p.Total) }
 
 // consequence says what the button does.
 func (p Plan) consequence() string {
-	if p.Action == "cancel" {
+	switch {
+	case p.Action == "cancel" && p.List == "runs":
+		return "Everything in them that has not ended ends as cancelled, whatever called it. Agents that work on something are told; what they " +
+			"have done already stays done. This cannot be undone."
+	case p.List == "runs":
+		return "The execution that each began with is made again with the same input, as a run of its own that names the one it repeats; what it " +
+			"calls is called again. Webhooks are not sent again."
+	case p.Action == "cancel":
 		return "Each of them ends as cancelled. Agents that work on one are told; what they have done already stays done. This cannot be undone."
 	}
 	return "Each makes a new execution with the same input, in a run of its own, that names the one it repeats. Whatever the agents do, they do " +
@@ -117,12 +142,7 @@ func (p Progress) percent() int {
 	return p.tried() * 100 / p.Job.Total
 }
 
-func (p Progress) title() string {
-	if p.Job.Action == "cancel" {
-		return "Cancel " + components.Plural(p.Job.Total, "execution")
-	}
-	return "Run " + components.Plural(p.Job.Total, "execution") + " again"
-}
+func (p Progress) title() string { return title(p.Job.Action, p.Job.List, p.Job.Total) }
 
 // state is where the job stands, in words.
 func (p Progress) state() string {
@@ -153,12 +173,7 @@ func (p Progress) family() string {
 	return "st-ok"
 }
 
-func (p Progress) back() string {
-	if p.Job.Query == "" {
-		return "/executions"
-	}
-	return "/executions?" + p.Job.Query
-}
+func (p Progress) back() string { return address(p.Job.List, p.Job.Query) }
 
 func itoa(n int) string { return strconv.Itoa(n) }
 

@@ -143,7 +143,7 @@ func List(p ListPage) templ.Component {
 						return templ_7745c5c3_Err
 					}
 					templ_7745c5c3_Err = components.ListFoot(p.pager(), templ.Join(
-						search.Act(p.Filter.whole(), p.Filter.Select, p.Filter.selecting()), search.Export("/executions", p.Filter.whole()),
+						search.Act("executions", p.Filter.whole(), p.Filter.Select, p.Filter.selecting()), search.Export("/executions", p.Filter.whole()),
 					)).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err

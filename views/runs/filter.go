@@ -22,6 +22,7 @@ type Filter struct {
 	Until    string          // until: the same
 	Limit    int             // limit; 0: the default
 	View     string          // view: the id of a saved view that this filter comes from
+	Select   bool            // select: rows can be chosen, and keep still
 	Search   search.Typed    // q: the filter language
 }
 
@@ -43,6 +44,12 @@ func joined(statuses []models.Status) string {
 // whole is the query of everything that the filter finds, on all pages.
 func (f Filter) whole() string { return components.Query(f.terms()) }
 
+// selecting is the same list with its rows to choose from, or without.
+func (f Filter) selecting() string {
+	f.Select = !f.Select
+	return f.Href()
+}
+
 // Href is the list under this filter.
 func (f Filter) Href() string { return f.from("") }
 
@@ -51,6 +58,9 @@ func (f Filter) from(cursor string) string {
 	terms := f.terms()
 	if len(terms) > 0 { // alone a view would bring back what was just taken away
 		terms = append(terms, components.Term{Key: "view", Value: f.View})
+	}
+	if f.Select {
+		terms = append(terms, components.Term{Key: "select", Value: "1"})
 	}
 	if f.Limit > 0 {
 		terms = append(terms, components.Term{Key: "limit", Value: strconv.Itoa(f.Limit)})

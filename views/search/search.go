@@ -118,6 +118,6 @@ func GroupQuery(group, target string) string {
 	return "error:#" + group + " target:" + target
 }
 
-func act(action, query string) string {
-	return address("/bulk/new", strings.TrimSuffix("action="+action+"&"+query, "&"))
+func act(list, action, query string) string {
+	return address("/bulk/new", strings.TrimSuffix("list="+list+"&action="+action+"&"+query, "&"))
 }

@@ -141,7 +141,7 @@ func architecture() []Row {
 		shownBy("S103", "Work may take long", "S2"),
 		shownBy("S104", "A signed webhook at completion", "S10", "S11"),
 		shownBy("S105", "The same agent serves both modes", "S1"),
-		shownBy("S106", "Crash or restart leaves a complete record", "S75", "S159"),
+		row("S106", "Crash or restart leaves a complete record: SIGKILL in a bulk job (calls: S75, S159)", private, bulkOutlivesAKill),
 		open("S107", "Traces arrive at an OTLP stub"),
 		row("S108", "Two replicas: callbacks, polls and cancels cross over", private, replicasAreOne),
 		row("S109", "100 instances registered and used", private, hundredInstances),

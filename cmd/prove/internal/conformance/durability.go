@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -78,6 +79,40 @@ func killLoop(t *Trial) {
 		t.oneTerminalEvent(id)
 	}
 	t.Notef("%d accepted over 2 kills", len(accepted.all()))
+}
+
+// bulkOutlivesAKill runs a hundred runs again while the server is killed; each must be made once more and once only.
+func bulkOutlivesAKill(t *Trial) {
+	const many = 100
+	s := t.Own()
+	a := t.Agent()
+	t.Pool(8, many, func(i int) { t.Status(t.Execute(call(a, "echo", fields{"i": i})), http.StatusOK) })
+	begun := t.Do(http.MethodPost, "/api/v1/bulk", fields{"list": "runs", "action": "rerun", "q": "node:" + a.ID})
+	t.Status(begun, http.StatusAccepted)
+	t.Is(begun, "total", many)
+	job := "/api/v1/bulk/" + begun.Text("job_id")
+	for t.Do(http.MethodGet, job, nil).Number("done") < 1 {
+		t.Pause(5 * time.Millisecond)
+	}
+	t.Must(s.Kill())
+	t.Must(s.Restart(t.ctx))
+	t.True(t.Do(http.MethodGet, job, nil).Number("done") < many, "the job not to be over when the server was killed")
+	end := t.Do(http.MethodGet, job, nil)
+	for end.Text("finished_at") == "" {
+		t.Pause(50 * time.Millisecond)
+		end = t.Do(http.MethodGet, job, nil)
+	}
+	t.Is(end, "status", "done")
+	t.Is(end, "done", many)
+	made := map[string]bool{}
+	for _, line := range strings.Split(strings.TrimSpace(string(t.Do(http.MethodGet, job+"/items.csv", nil).Body)), "\n")[1:] {
+		id := strings.Split(strings.TrimSpace(line), ",")[3]
+		made[id] = true
+		t.Is(t.End(id), "status", "succeeded")
+	}
+	t.True(len(made) == many, "%d runs made again, got %d", many, len(made))
+	lines := strings.Count(string(t.Do(http.MethodGet, "/api/v1/executions.ndjson?node="+a.ID, nil).Body), "\n")
+	t.True(lines == 2*many, "%d executions in all, got %d", 2*many, lines)
 }
 
 func (t *Trial) oneTerminalEvent(id string) {
