@@ -54,6 +54,7 @@ func rules() []rule {
 		{from: "views", within: []string{"models", "views/", "static"}, not: slices.Concat(store, []string{"github.com/gofiber/"})},
 		{from: "static", within: []string{}, not: slices.Concat(store, web)},
 		{from: "sdk/go/agent", within: []string{}, not: slices.Concat(store, web)},
+		{from: "sdk/python", within: []string{}, not: slices.Concat(store, web)},
 	}
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: PostgreSQL and Chromium from the distribution, nothing else.
+# Installs what the tests need and this machine lacks: PostgreSQL, Chromium and Python from the distribution, nothing else.
 set -euo pipefail
 
 for tool in go node npm git; do
@@ -15,6 +15,9 @@ if [[ -z "${TEST_PG_DSN:-}" ]] && ! command -v pg_ctl >/dev/null && ! compgen -G
 fi
 if [[ -z "${CHROMIUM:-}" ]] && ! command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null; then
     missing+=(chromium)
+fi
+if ! command -v python3 >/dev/null; then
+    missing+=(python3)
 fi
 if [[ ${#missing[@]} -eq 0 ]]; then
     exit 0
