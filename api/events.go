@@ -91,7 +91,10 @@ type hint struct {
 
 func hintOf(e models.Event) (topic string, h hint) {
 	h.Version = e.ID
-	if e.ExecutionID == nil {
+	switch {
+	case e.Kind == event.KindDelivery && e.ExecutionID == nil: // of a test event
+		return "delivery", deliveryHint(e, h)
+	case e.ExecutionID == nil:
 		h.ID = e.NodeID
 		return "node", h
 	}

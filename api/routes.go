@@ -35,7 +35,7 @@ func (s *Server) Shared() []Route {
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.aboutRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.nodeRoutes(), s.hookRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
+	}, s.aboutRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.nodeRoutes(), s.endpointRoutes(), s.hookRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.
@@ -135,6 +135,8 @@ func possible(path string) fiber.Handler {
 		switch {
 		case strings.HasPrefix(path, "/nodes/"):
 			return nodeNotFound(node.ErrUnknownNode)
+		case strings.HasPrefix(path, "/webhooks/endpoints/"):
+			return webhook.ErrNoEndpoint
 		case strings.HasPrefix(path, "/webhooks/"):
 			return webhook.ErrUnknown
 		case strings.HasPrefix(path, "/approvals/"):

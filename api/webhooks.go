@@ -42,9 +42,10 @@ func (s *Server) hookPages() []Route {
 // webhookFilter reads a filter. Unknown parameters are ignored, wrong values are not.
 func (s *Server) webhookFilter(get func(string) string) (webhook.Filter, error) {
 	f := webhook.Filter{
-		State: get("state"), Class: get("class"), Host: get("host"), Event: get("event"), Execution: get("execution"), Cursor: get("cursor"),
+		State: get("state"), Class: get("class"), Host: get("host"), Event: get("event"), Execution: get("execution"), Endpoint: get("endpoint"),
+		Cursor: get("cursor"),
 	}
-	for name, value := range map[string]string{"host": f.Host, "event": f.Event, "execution": f.Execution} {
+	for name, value := range map[string]string{"host": f.Host, "event": f.Event, "execution": f.Execution, "endpoint": f.Endpoint} {
 		if err := opaque(name, value); err != nil {
 			return f, err
 		}
@@ -69,7 +70,8 @@ func (s *Server) webhookFilter(get func(string) string) (webhook.Filter, error) 
 // webhookFilterAsWritten is the filter as the address has it: relative times stay relative when the address is shared.
 func webhookFilterAsWritten(c *fiber.Ctx, f webhook.Filter) hooks.Filter {
 	return hooks.Filter{
-		State: f.State, Class: f.Class, Host: f.Host, Event: f.Event, Execution: f.Execution, Since: c.Query("since"), Until: c.Query("until"), Limit: f.Limit,
+		State: f.State, Class: f.Class, Host: f.Host, Event: f.Event, Execution: f.Execution, Endpoint: f.Endpoint, Since: c.Query("since"),
+		Until: c.Query("until"), Limit: f.Limit,
 	}
 }
 
@@ -112,8 +114,14 @@ func (s *Server) listWebhooks(c *fiber.Ctx) error {
 func deliveryJSON(d *models.WebhookDelivery) *object {
 	o := newObject(512)
 	o.text("id", d.ID)
-	o.text("execution_id", d.ExecutionID)
+	if d.ExecutionID != "" {
+		o.text("execution_id", d.ExecutionID)
+	}
+	if d.EndpointID != "" {
+		o.text("endpoint_id", d.EndpointID)
+	}
 	o.text("event", d.Event)
+	o.truth("test", d.Event == webhook.EventTest)
 	o.text("url", d.URL)
 	o.text("state", d.State())
 	o.number("attempt", int64(d.Attempt))
@@ -199,12 +207,11 @@ func (s *Server) webhookPage(c *fiber.Ctx, status int, problem string) error {
 	if err != nil {
 		return err
 	}
-	attempts, err := s.Webhooks.Attempts(ctx, d.ExecutionID)
+	attempts, err := s.Webhooks.AttemptsOf(ctx, d)
 	if err != nil {
 		return err
 	}
-	attempts = slices.DeleteFunc(attempts, func(a models.WebhookAttempt) bool { return a.DeliveryID != d.ID })
-	registered, err := s.Webhooks.Registration(ctx, d.ExecutionID)
+	registered, err := s.Webhooks.Registration(ctx, d)
 	if err != nil && !errors.Is(err, webhook.ErrNoDelivery) {
 		return err
 	}
@@ -218,10 +225,11 @@ func (s *Server) webhookPage(c *fiber.Ctx, status int, problem string) error {
 		Problem: problem,
 	}
 	p.Frame.Assets = []string{"webhooks.css"}
-	if c.Query("done") != "" {
-		p.Said = "It is sent again, under the same webhook-id."
+	p.Said = hookDone[c.Query("done")]
+	if p.Endpoint, err = s.endpointOf(c, d); err != nil {
+		return err
 	}
-	if p.Body, err = s.Webhooks.Body(ctx, d.ExecutionID); err != nil && !errors.Is(err, webhook.ErrNoExecution) {
+	if p.Body, err = s.Webhooks.Body(ctx, d); err != nil && !errors.Is(err, webhook.ErrNoExecution) {
 		return err
 	}
 	if n := len(attempts); n > 0 {
@@ -235,6 +243,23 @@ func (s *Server) webhookPage(c *fiber.Ctx, status int, problem string) error {
 		p.Snippets = append(p.Snippets, hooks.Snippet(snippet))
 	}
 	return page(c, status, hooks.Show(p), "hook")
+}
+
+// hookDone says what an act has led to, after the redirect.
+var hookDone = map[string]string{
+	"redeliver": "It is sent again, under the same webhook-id.", "test": "The test event is on its way. What comes of it appears here.",
+}
+
+// endpointOf is the endpoint that a delivery goes to, nil when there is none any more.
+func (s *Server) endpointOf(c *fiber.Ctx, d *models.WebhookDelivery) (*hooks.Endpoint, error) {
+	if d.EndpointID == "" {
+		return nil, nil //nolint:nilnil // registered with its execution
+	}
+	e, err := s.Webhooks.Endpoint(c.UserContext(), d.EndpointID)
+	if errors.Is(err, webhook.ErrNoEndpoint) {
+		return nil, nil //nolint:nilnil // deleted
+	}
+	return &hooks.Endpoint{WebhookEndpoint: e}, err
 }
 
 // webhookJSON is a delivery with its attempts, what is left of its schedule, and what was registered: names of headers, no values.
@@ -285,13 +310,15 @@ type redeliverRequest struct {
 	Host      string   `json:"host" form:"host"`
 	Event     string   `json:"event" form:"event"`
 	Execution string   `json:"execution" form:"execution"`
+	Endpoint  string   `json:"endpoint" form:"endpoint"`
 	Since     string   `json:"since" form:"since"`
 	Until     string   `json:"until" form:"until"`
 }
 
 func (r redeliverRequest) get(name string) string {
 	return map[string]string{
-		"state": r.State, "class": r.Class, "host": r.Host, "event": r.Event, "execution": r.Execution, "since": r.Since, "until": r.Until,
+		"state": r.State, "class": r.Class, "host": r.Host, "event": r.Event, "execution": r.Execution, "endpoint": r.Endpoint,
+		"since": r.Since, "until": r.Until,
 	}[name]
 }
 
@@ -362,7 +389,7 @@ func (s *Server) confirmRedelivery(c *fiber.Ctx) error {
 		if p.Count, p.More, err = s.Webhooks.Matching(c.UserContext(), f); err != nil {
 			return err
 		}
-		p.Filter = hooks.Filter{State: f.State, Class: f.Class, Host: f.Host, Event: f.Event, Execution: f.Execution, Until: formatMs(f.Until)}
+		p.Filter = hooks.Filter{State: f.State, Class: f.Class, Host: f.Host, Event: f.Event, Execution: f.Execution, Endpoint: f.Endpoint, Until: formatMs(f.Until)}
 		if f.Since > 0 {
 			p.Filter.Since = formatMs(f.Since)
 		}
@@ -372,6 +399,10 @@ func (s *Server) confirmRedelivery(c *fiber.Ctx) error {
 
 func webhookFailure(err error) *failure {
 	switch {
+	case errors.Is(err, webhook.ErrNoEndpoint):
+		return &failure{status: fiber.StatusNotFound, code: "webhook_endpoint_not_found", title: "webhook endpoint not found", details: webhook.ErrNoEndpoint.Error()}
+	case errors.Is(err, webhook.ErrManyEndpoints):
+		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: webhook.ErrManyEndpoints.Error()}
 	case errors.Is(err, webhook.ErrUnknown):
 		return &failure{status: fiber.StatusNotFound, code: "webhook_not_found", title: "webhook not found", details: webhook.ErrUnknown.Error()}
 	case errors.Is(err, webhook.ErrInFlight):

@@ -136,3 +136,114 @@ func TestWebhooksHavePages(t *testing.T) {
 		hook.Got(t, 4)
 	}, quickly)
 }
+
+func TestEndpointsAreToldOfExecutions(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		hook := apptest.NewReceiver(t, 204)
+		r.Agent(t, "demo", apptest.Echo("echo"))
+		const all = "POST /api/v1/webhooks/endpoints"
+		made := scenario{
+			name: "create", ask: all, body: `{"name":"billing","url":"` + hook.URL + `/in","events":["execution.completed","execution.failed"],"headers":{"X-Token":"t0ken"}}`,
+			status: http.StatusCreated, must: map[string]string{"id": `^whe_`, "secret": `^whsec_`, "enabled": "true", "headers/0": "X-Token", "events/1": "execution.failed"},
+		}.run(t, r)
+		id := made.Text("id")
+		one := "/api/v1/webhooks/endpoints/" + id
+		runAll(t, r, []scenario{
+			{name: "no event", ask: all, body: `{"name":"x","url":"` + hook.URL + `"}`, status: http.StatusBadRequest, must: map[string]string{"code": "webhook_invalid", "details": `^events: `}},
+			{name: "no address", ask: all, body: `{"name":"x","events":["execution.failed"]}`, status: http.StatusBadRequest, must: map[string]string{"code": "webhook_invalid", "details": `^url: `}},
+			{name: "list", ask: "GET /api/v1/webhooks/endpoints", status: http.StatusOK, must: map[string]string{"endpoints/0/id": id, "event_types/0": "execution.completed"}, never: []string{"endpoints/0/secret"}},
+			{name: "stranger", ask: "GET /api/v1/webhooks/endpoints/whe_x", status: http.StatusNotFound, must: map[string]string{"code": "webhook_endpoint_not_found"}},
+			{name: "changing a stranger", ask: "POST /api/v1/webhooks/endpoints/whe_x", body: `{}`, status: http.StatusNotFound, must: map[string]string{"code": "webhook_endpoint_not_found"}},
+			{name: "wrong change", ask: "POST " + one, body: `{"url":"ftp://x"}`, status: http.StatusBadRequest, must: map[string]string{"code": "webhook_invalid", "details": `^url: `}},
+			{name: "change", ask: "POST " + one, body: `{"name":"invoices"}`, status: http.StatusOK, must: map[string]string{"name": "invoices", "url": hook.URL + "/in"}, never: []string{"secret"}},
+		})
+		execution := r.Execute(t, "demo.echo", `{"input":{}}`).Text("execution_id")
+		if got := hook.Got(t, 1); got.Header.Get("X-Token") != "t0ken" || !strings.Contains(string(got.Input), execution) {
+			t.Errorf("it got %s", got.Input)
+		}
+		if got := r.Do(t, http.MethodGet, "/api/v1/executions/"+execution, nil); got.Text("webhook_registered") != "false" || got.Has("webhook_events/0") {
+			t.Errorf("the caller sees what endpoints got: %s", got.Body)
+		}
+		test := scenario{name: "test", ask: "POST " + one + "/test", status: http.StatusAccepted, must: map[string]string{"delivery_id": `^wh_`}}.run(t, r).Text("delivery_id")
+		if got := hook.Got(t, 2); !strings.Contains(string(got.Input), `"event":"webhook.test","test":true`) {
+			t.Errorf("the test says %s", got.Input)
+		}
+		r.Until(t, "the test is delivered", func() bool {
+			return r.Do(t, http.MethodGet, "/api/v1/webhooks/"+test, nil).Text("state") == "delivered"
+		})
+		runAll(t, r, []scenario{
+			{name: "one test", ask: "GET /api/v1/webhooks/" + test, status: http.StatusOK, never: []string{"execution_id"}, must: map[string]string{"test": "true", "event": "webhook.test", "endpoint_id": id, "signed": "true"}},
+			{name: "by endpoint", ask: "GET /api/v1/webhooks?event=execution.completed&endpoint=" + id, status: http.StatusOK, must: map[string]string{"webhooks/0/execution_id": execution, "webhooks/0/test": "false"}},
+			{name: "by another", ask: "GET /api/v1/webhooks?endpoint=whe_x", status: http.StatusOK, says: `"webhooks":[]`},
+			{name: "health", ask: "GET " + one, status: http.StatusOK, must: map[string]string{"health/deliveries": "2", "health/success_percent": "100", "health/last_delivered_at": instant}},
+			{name: "disable", ask: "POST " + one, body: `{"enabled":false}`, status: http.StatusOK, must: map[string]string{"enabled": "false"}},
+			{name: "delete", ask: "POST " + one + "/delete", status: http.StatusNoContent},
+			{name: "delete again", ask: "POST " + one + "/delete", status: http.StatusNotFound, must: map[string]string{"code": "webhook_endpoint_not_found"}},
+			{name: "test what is gone", ask: "POST " + one + "/test", status: http.StatusNotFound, must: map[string]string{"code": "webhook_endpoint_not_found"}},
+		})
+		for action, want := range map[string]string{"created": "1", "changed": "1", "tested": "1", "disabled": "1", "deleted": "1"} {
+			if got := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE action = 'webhook_endpoint."+action+"'"); got != want {
+				t.Errorf("%s entries %s", got, action)
+			}
+		}
+		if got := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE after LIKE '%t0ken%' OR after LIKE '%whsec_%'"); got != "0" {
+			t.Error("the audit log has a secret")
+		}
+	}, quickly)
+}
+
+func TestEndpointsHavePages(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		d := newDoor(t, r.URL)
+		hook := apptest.NewReceiver(t, 204)
+		people := map[string]caller{}
+		for _, who := range d.everybody() {
+			people[who.name] = who
+		}
+		olga, vera := people["operator"], people["viewer"]
+		const all = "/webhooks/endpoints"
+		says := func(got reply, status int, texts ...string) {
+			t.Helper()
+			for _, text := range texts {
+				if got.status != status || !strings.Contains(got.body, text) {
+					t.Errorf("%d, without %q", got.status, text)
+				}
+			}
+		}
+		says(d.ask(olga, http.MethodGet, all, ""), http.StatusOK, "No endpoint yet", "Create the endpoint")
+		if got := d.ask(vera, http.MethodGet, all, ""); got.status != http.StatusOK || strings.Contains(got.body, "Create the endpoint") {
+			t.Errorf("a viewer is offered to create one: %d", got.status)
+		}
+		if got := d.form(vera, all, "name", "x"); got.status != http.StatusForbidden {
+			t.Errorf("a viewer creates one: %d", got.status)
+		}
+		says(d.form(olga, all, "name", "billing", "url", "ftp://x", "events", "execution.failed"), http.StatusBadRequest, "http://", `value="billing"`)
+		made := d.form(olga, all, "name", "billing", "url", hook.URL+"/in", "events", "execution.failed")
+		says(made, http.StatusCreated, "whsec_", "shown this once", "Send test event")
+		id := r.Store.Value(t, "SELECT id FROM webhook_endpoints")
+		one := all + "/" + id
+		if got := d.ask(olga, http.MethodGet, one, ""); got.status != http.StatusOK || strings.Contains(got.body, "whsec_") {
+			t.Errorf("the secret is shown again: %d", got.status)
+		}
+		says(d.ask(olga, http.MethodGet, all, ""), http.StatusOK, "endpoint-"+id, "Send test")
+		if got := d.form(olga, one+"/test"); got.status != http.StatusSeeOther {
+			t.Errorf("test: %d", got.status)
+		}
+		hook.Got(t, 1)
+		test := r.Store.Value(t, "SELECT id FROM webhook_deliveries")
+		says(d.ask(olga, http.MethodGet, "/webhooks/"+test, ""), http.StatusOK, "webhook.test", "nothing has happened", "billing", `&#34;test&#34;:true`)
+		says(d.ask(olga, http.MethodGet, "/webhooks?endpoint="+id, ""), http.StatusOK, "row-"+test, "chip")
+		if got := d.form(olga, one, "enabled", "false"); got.status != http.StatusSeeOther {
+			t.Errorf("disable: %d", got.status)
+		}
+		says(d.ask(olga, http.MethodGet, one+"?done=disabled", ""), http.StatusOK, "Disabled", "Nothing new is queued")
+		says(d.form(olga, one, "whole", "1", "name", "b", "url", hook.URL), http.StatusBadRequest, "choose at least one")
+		if got := d.form(olga, one, "whole", "1", "name", "b", "url", hook.URL, "events", "execution.failed", "events", "approval.requested"); got.status != http.StatusSeeOther {
+			t.Errorf("change: %d", got.status)
+		}
+		if got := d.form(olga, one+"/delete"); got.status != http.StatusSeeOther {
+			t.Errorf("delete: %d", got.status)
+		}
+		says(d.ask(olga, http.MethodGet, "/webhooks/"+test, ""), http.StatusOK, "endpoint that was deleted")
+	}, quickly)
+}

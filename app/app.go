@@ -121,6 +121,7 @@ func (a *App) build(ctx context.Context) error {
 		Workers: c.Workers, QueueDepth: c.QueueDepth, NodeDepth: c.NodeDepth, SyncTimeout: c.SyncTimeout, MaxTimeout: c.MaxTimeout,
 		ResultLimit: int64(c.ResultLimit), WebhookAttempts: c.WebhookMaxAttempts, MaxRedeliveries: maxRedeliveries,
 		RedeliveryBackoff: lease.Backoff{First: 50 * time.Millisecond, Max: 10 * time.Second}, Delivered: a.webhooks.Wake,
+		Announce: a.webhooks.Announce,
 		// Approvals are built on executions; what executions tell them comes back through these two.
 		LeftWaiting: func(ctx context.Context, tx *database.Tx, row *models.Execution, now int64) error {
 			return a.approvals.LeftWaiting(ctx, tx, row, now)
@@ -142,7 +143,7 @@ func (a *App) build(ctx context.Context) error {
 		DB: a.db, Events: events, Executions: a.executions, Codec: codec, Log: a.log, PublicURL: a.publicURL,
 		DefaultExpiry: time.Duration(c.ApprovalExpiryHours) * time.Hour, OnReject: c.ApprovalOnReject, OnExpire: c.ApprovalOnExpire, Grace: c.ApprovalGrace,
 		Hold: c.ApprovalHold, CheckCallback: func(raw string) error { return webhook.CheckURL(toNodes, raw) },
-		Announce: a.notify.Announce,
+		Announce: a.announceApproval,
 	})
 	a.desk = desk.New(a.db, a.log)
 	a.logs = agentlog.New(agentlog.Options{DB: a.db, Events: events, Log: a.log})
@@ -294,6 +295,14 @@ func (a *App) wake() {
 	a.webhooks.Wake()
 	a.notify.Wake()
 	a.bulk.Wake()
+}
+
+// announceApproval tells the notifier and the endpoints that have subscribed, in the transaction that it speaks of.
+func (a *App) announceApproval(ctx context.Context, tx *database.Tx, kind string, approval *models.Approval) error {
+	if err := a.notify.Announce(ctx, tx, kind, approval); err != nil {
+		return err
+	}
+	return a.webhooks.AnnounceApproval(ctx, tx, kind, approval, func() ([]byte, error) { return a.notify.Word(kind, approval) })
 }
 
 func (a *App) instanceLost(ctx context.Context, instance, reason string) {

@@ -37,6 +37,7 @@ var rows = []any{
 	models.WebhookRegistration{},
 	models.WebhookDelivery{},
 	models.WebhookAttempt{},
+	models.WebhookEndpoint{},
 	models.User{},
 	models.Session{},
 	models.APIKey{},

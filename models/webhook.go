@@ -8,12 +8,37 @@ type WebhookRegistration struct {
 	Headers     *string // JSON object of the caller's own headers
 }
 
+// WebhookEndpoint is an address that is told of events over all executions.
+type WebhookEndpoint struct {
+	ID             string  `gorm:"primaryKey"`
+	Name           string  `gorm:"not null"`
+	URL            string  `gorm:"not null"`
+	Events         string  `gorm:"not null"` // names, separated by spaces
+	Headers        *string // JSON object of names and sealed values
+	Secret         []byte  `gorm:"not null" json:"-"` // sealed
+	OldSecret      []byte  `json:"-"`                 // sealed; signs beside Secret until OldSecretUntil
+	OldSecretUntil *int64
+	RotatedAt      *int64
+	Enabled        bool   `gorm:"not null"`
+	CreatedBy      string `gorm:"not null"`
+	CreatedAt      int64  `gorm:"not null;autoCreateTime:false"`
+	UpdatedAt      int64  `gorm:"not null;autoUpdateTime:false"`
+}
+
+// Overlaps reports whether deliveries are signed with two secrets at this time (ms since 1970).
+func (e *WebhookEndpoint) Overlaps(at int64) bool {
+	return e.OldSecretUntil != nil && *e.OldSecretUntil > at
+}
+
 // WebhookDelivery is one announcement on its way. Status is queued, running, delivered or failed.
 type WebhookDelivery struct {
-	ID            string `gorm:"primaryKey"` // the webhook-id, the same over all attempts
-	ExecutionID   string `gorm:"not null"`
-	Event         string `gorm:"not null"` // execution.completed or execution.failed
-	URL           string `gorm:"not null"`
+	ID            string  `gorm:"primaryKey"` // the webhook-id, the same over all attempts
+	ExecutionID   string  `gorm:"not null"`   // empty: a test event
+	EndpointID    string  `gorm:"not null"`   // empty: registered with the execution
+	Event         string  `gorm:"not null"`
+	Subject       string  `gorm:"not null"` // tells apart what may happen to an execution more than once
+	URL           string  `gorm:"not null"`
+	Body          *string // what was said when it happened; nil: made of the execution that has ended
 	Lease         `gorm:"embedded"`
 	LastStatus    *int // HTTP status of the last attempt
 	LastError     *string
@@ -39,6 +64,7 @@ type WebhookAttempt struct {
 	ID           string `gorm:"primaryKey"`
 	DeliveryID   string `gorm:"not null"`
 	ExecutionID  string `gorm:"not null"`
+	EndpointID   string `gorm:"not null"` // that of the delivery
 	Attempt      int    `gorm:"not null"`
 	HTTPStatus   *int
 	Error        *string

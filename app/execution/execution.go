@@ -128,6 +128,8 @@ type Options struct {
 	Told func(ctx context.Context, n *models.Notice, answer []byte)
 	// Delivered is called after a commit that queued a webhook.
 	Delivered func()
+	// Announce is called in the transaction that ends executions or makes them wait, with the rows as they are then.
+	Announce func(ctx context.Context, tx *database.Tx, rows []*models.Execution, now int64) error
 }
 
 // Service runs executions.

@@ -300,7 +300,7 @@ func moveBatch(ctx context.Context, tx *database.Tx, moves []*move, now int64) e
 const (
 	insertDelivery = `INSERT INTO webhook_deliveries (id, execution_id, event, url, status, available_at, attempt, max_attempts, created_at)
 		SELECT $1, execution_id, $2, url, 'queued', $3, 0, $4, $3 FROM webhook_registrations WHERE execution_id = $5
-		ON CONFLICT (execution_id, event, url) DO NOTHING`
+		ON CONFLICT (execution_id, event, url, endpoint_id, subject) DO NOTHING`
 	upsertPayload = `INSERT INTO execution_payloads (execution_id, kind, encoding, body) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (execution_id, kind) DO UPDATE SET encoding = excluded.encoding, body = excluded.body`
 	upsertPayloads = `INSERT INTO execution_payloads (execution_id, kind, encoding, body)
@@ -314,6 +314,7 @@ const (
 func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
 	var events []*models.Event
 	var payloads []storedPayload
+	var told []*models.Execution
 	runs := tallies{}
 	for _, m := range moves {
 		if m.row == nil {
@@ -338,6 +339,9 @@ func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, no
 				tx.AfterCommit(s.Delivered)
 			}
 		}
+		if (m.to.Terminal() || m.to == models.Waiting) && !m.row.Local {
+			told = append(told, m.row)
+		}
 		if m.notify {
 			if err := s.leaveNotice(ctx, tx, m, now); err != nil {
 				return err
@@ -354,6 +358,11 @@ func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, no
 	}
 	if err := runs.write(ctx, tx); err != nil {
 		return err
+	}
+	if len(told) > 0 && s.Announce != nil {
+		if err := s.Announce(ctx, tx, told, now); err != nil {
+			return err
+		}
 	}
 	return s.Events.Append(ctx, tx, events...)
 }

@@ -31,8 +31,21 @@ type word struct {
 
 const instant = "2006-01-02T15:04:05.000Z"
 
-// body is built once, when it happens: all attempts send the same bytes. The link leads to our page, never to one that an agent named.
+// Word is the JSON object about what happens to a request now. The link leads to our page, never to one that an agent named.
+func (s *Service) Word(kind string, a *models.Approval) ([]byte, error) {
+	return encode(s.word(kind, a, s.DB.Now()))
+}
+
+// body is built once, when it happens: all attempts send the same bytes.
 func (s *Service) body(kind string, a *models.Approval, now time.Time) ([]byte, error) {
+	w := s.word(kind, a, now)
+	if s.Format == Slack {
+		return encode(map[string]string{"text": w.slack(time.UnixMilli(a.ExpiresAt))})
+	}
+	return encode(w)
+}
+
+func (s *Service) word(kind string, a *models.Approval, now time.Time) word {
 	w := word{
 		Event: kind, ApprovalID: a.ID, ApprovalRequestID: a.RequestID, ExecutionID: a.ExecutionID, RunID: a.RunID, Target: a.NodeID + "." + a.Function,
 		Title: a.Title, Risk: a.Risk, Round: a.Round, ExpiresAt: time.UnixMilli(a.ExpiresAt).UTC().Format(instant),
@@ -41,10 +54,7 @@ func (s *Service) body(kind string, a *models.Approval, now time.Time) ([]byte, 
 	if !a.Status.Open() {
 		w.Decision, w.DecidedBy, w.Feedback = value(a.Decision), value(a.DecidedBy), value(a.Feedback)
 	}
-	if s.Format == Slack {
-		return encode(map[string]string{"text": w.slack(time.UnixMilli(a.ExpiresAt))})
-	}
-	return encode(w)
+	return w
 }
 
 func value(text *string) string {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -22,30 +23,40 @@ type Registration struct {
 	Signed  bool     // there is a secret
 }
 
-// Registration reads that of an execution; ErrNoDelivery when it has none.
-func (s *Service) Registration(ctx context.Context, executionID string) (Registration, error) {
+const (
+	selectRegistration = "SELECT url, headers, COALESCE(length(secret), 0) > 0 FROM webhook_registrations WHERE execution_id = $1"
+	selectSubscription = "SELECT url, headers, COALESCE(length(secret), 0) > 0 FROM webhook_endpoints WHERE id = $1"
+)
+
+// Registration reads that of a delivery; ErrNoDelivery when it is gone.
+func (s *Service) Registration(ctx context.Context, d *models.WebhookDelivery) (Registration, error) {
 	var r Registration
 	var headers *string
-	err := s.DB.QueryRow(ctx, "SELECT url, headers, COALESCE(length(secret), 0) > 0 FROM webhook_registrations WHERE execution_id = $1", []any{executionID},
-		&r.URL, &headers, &r.Signed)
+	statement, id := selectRegistration, d.ExecutionID
+	if d.EndpointID != "" {
+		statement, id = selectSubscription, d.EndpointID
+	}
+	err := s.DB.QueryRow(ctx, statement, []any{id}, &r.URL, &headers, &r.Signed)
 	if errors.Is(err, database.ErrNoRows) {
 		return r, ErrNoDelivery
 	}
 	if err != nil {
 		return r, fmt.Errorf("read a webhook registration: %w", err)
 	}
-	if headers == nil {
-		return r, nil
+	r.Headers, err = headerNames(headers)
+	return r, err
+}
+
+// headerNames are the names of the column headers.
+func headerNames(column *string) ([]string, error) {
+	if column == nil {
+		return nil, nil
 	}
 	var sealed map[string]string
-	if err := json.Unmarshal([]byte(*headers), &sealed); err != nil {
-		return r, fmt.Errorf("read the webhook headers: %w", err)
+	if err := json.Unmarshal([]byte(*column), &sealed); err != nil {
+		return nil, fmt.Errorf("read the webhook headers: %w", err)
 	}
-	for name := range sealed {
-		r.Headers = append(r.Headers, name)
-	}
-	slices.Sort(r.Headers)
-	return r, nil
+	return slices.Sorted(maps.Keys(sealed)), nil
 }
 
 // Plan is when the attempts that are still left take place if all of them fail, in ms. Pauses are those of the schedule, without their

@@ -15,6 +15,23 @@ const (
 	EventFailed    = "execution.failed"
 )
 
+// What endpoints may subscribe to beside. Who names cancelled or timed out executions gets those under that name instead of as failed.
+const (
+	EventCancelled = "execution.cancelled"
+	EventTimeout   = "execution.timeout"
+	EventWaiting   = "execution.waiting"
+	EventRequested = "approval.requested"
+	EventDecided   = "approval.decided"
+	EventExpired   = "approval.expired"
+	// EventTest is sent by hand, to see whether an endpoint takes what it gets.
+	EventTest = "webhook.test"
+)
+
+// EventTypes are the events that an endpoint can be told of.
+func EventTypes() []string {
+	return []string{EventCompleted, EventFailed, EventTimeout, EventCancelled, EventWaiting, EventRequested, EventDecided, EventExpired}
+}
+
 // EventFor names the event of a terminal status.
 func EventFor(status models.Status) string {
 	if status == models.Succeeded {
@@ -25,19 +42,9 @@ func EventFor(status models.Status) string {
 
 // buildBody writes the announcement. It depends on stored values alone, so that all attempts send the same bytes; payload is the stored
 // result, or the error details of a failure, and goes in as it is.
-func buildBody(e *models.Execution, payload []byte) []byte {
+func buildBody(event string, e *models.Execution, payload []byte) []byte {
 	w := bodyWriter{buf: make([]byte, 0, 1024+len(payload))}
-	w.text("event", EventFor(e.Status))
-	w.text("execution_id", e.ID)
-	w.text("run_id", e.RunID)
-	w.text("workflow_id", e.Workflow())
-	w.text("agent_node_id", e.NodeID)
-	w.text("reasoner_id", e.Function)
-	w.text("target", e.Target())
-	w.text("type", e.FunctionKind)
-	w.text("status", string(e.Status))
-	w.optional("session_id", e.SessionID)
-	w.optional("actor_id", e.ActorID)
+	w.subject(event, e)
 	w.instant("started_at", e.StartedAt)
 	w.instant("completed_at", e.FinishedAt)
 	w.number("duration_ms", e.DurationMs())
@@ -53,6 +60,42 @@ func buildBody(e *models.Execution, payload []byte) []byte {
 	}
 	w.instant("timestamp", e.FinishedAt)
 	return w.end()
+}
+
+// waitingBody announces that an execution waits for a person since now. It is kept, because the execution will not stay as it is.
+func waitingBody(e *models.Execution, now int64) []byte {
+	w := bodyWriter{buf: make([]byte, 0, 512)}
+	w.subject(EventWaiting, e)
+	w.instant("started_at", e.StartedAt)
+	w.optional("status_reason", e.StatusReason)
+	w.instant("timestamp", &now)
+	return w.end()
+}
+
+// testBody says of itself that nothing has happened.
+func testBody(endpoint *models.WebhookEndpoint, now int64) []byte {
+	w := bodyWriter{buf: make([]byte, 0, 256)}
+	w.text("event", EventTest)
+	w.raw("test", []byte("true"))
+	w.text("endpoint_id", endpoint.ID)
+	w.text("message", "This is a test: nothing has happened. Answer with 2xx, and check the signature as you would with any other event.")
+	w.instant("timestamp", &now)
+	return w.end()
+}
+
+// subject begins a body: what happened to which execution.
+func (w *bodyWriter) subject(event string, e *models.Execution) {
+	w.text("event", event)
+	w.text("execution_id", e.ID)
+	w.text("run_id", e.RunID)
+	w.text("workflow_id", e.Workflow())
+	w.text("agent_node_id", e.NodeID)
+	w.text("reasoner_id", e.Function)
+	w.text("target", e.Target())
+	w.text("type", e.FunctionKind)
+	w.text("status", string(e.Status))
+	w.optional("session_id", e.SessionID)
+	w.optional("actor_id", e.ActorID)
 }
 
 func (w *bodyWriter) failure(e *models.Execution, details []byte) {

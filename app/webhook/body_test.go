@@ -42,7 +42,7 @@ func TestBodiesMatchTheirGoldenFiles(t *testing.T) {
 		"cancelled": {cancelled, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			body := buildBody(&c.execution, []byte(c.payload))
+			body := buildBody(EventFor(c.execution.Status), &c.execution, []byte(c.payload))
 			if !json.Valid(body) {
 				t.Errorf("not JSON: %s", body)
 			}
@@ -71,7 +71,7 @@ func golden(t *testing.T, name string, got []byte) {
 func TestSuccessWithoutAStoredResultIsNull(t *testing.T) {
 	e := endedAs(models.Succeeded)
 	var body map[string]any
-	if err := json.Unmarshal(buildBody(&e, nil), &body); err != nil {
+	if err := json.Unmarshal(buildBody(EventFor(e.Status), &e, nil), &body); err != nil {
 		t.Fatal(err)
 	}
 	if result, there := body["result"]; !there || result != nil {

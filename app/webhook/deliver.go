@@ -17,6 +17,7 @@ import (
 
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/lease"
+	"github.com/agentfield/agentfield/app/secret"
 	"github.com/agentfield/agentfield/models"
 )
 
@@ -42,10 +43,15 @@ var errExecutionGone = errors.New("the execution or its webhook no longer exists
 // message is everything that a delivery is made of but the payload.
 type message struct {
 	id        string // of the delivery
+	event     string
 	url       string
 	host      string // scheme, name and port, for fairness
-	execution models.Execution
-	secret    []byte // sealed
+	owner     owner
+	endpoint  string           // id; empty: registered with the execution
+	execution models.Execution // without an id: of none
+	fixed     *string          // the body; nil: made of the execution
+	secret    []byte           // sealed
+	oldSecret []byte           // sealed; signs beside, after a rotation
 	headers   *string
 }
 
@@ -119,35 +125,58 @@ func seemsWell(o outcome) bool {
 	return true
 }
 
-const selectMessage = `SELECT d.url, r.secret, r.headers, e.id, e.run_id, e.workflow_id, e.session_id, e.actor_id, e.node_id, e.function,
-	e.function_kind, e.status, e.status_reason, e.attempt, e.context, e.created_at, e.started_at, e.finished_at, e.error_category,
-	e.error_message, e.result_bytes
-	FROM webhook_deliveries d JOIN executions e ON e.id = d.execution_id JOIN webhook_registrations r ON r.execution_id = d.execution_id
-	WHERE d.id = $1`
+// A secret that was replaced counts until $2.
+const selectMessage = `SELECT d.event, d.url, d.execution_id, d.endpoint_id, d.body, coalesce(r.secret, p.secret),
+	CASE WHEN p.old_secret_until > $2 THEN p.old_secret END, coalesce(r.headers, p.headers), r.execution_id IS NOT NULL OR p.id IS NOT NULL
+	FROM webhook_deliveries d LEFT JOIN webhook_registrations r ON r.execution_id = d.execution_id AND d.endpoint_id = ''
+	LEFT JOIN webhook_endpoints p ON p.id = d.endpoint_id WHERE d.id = $1`
 
 // load reads the message, again and again while the database is away: the row is ours and nobody else would look after it.
 func (s *Service) load(ctx context.Context, id string) (message, error) {
 	m := message{id: id}
-	e := &m.execution
 	err := s.patiently(ctx, "read a webhook delivery", func() error {
-		err := s.DB.QueryRow(ctx, selectMessage, []any{id}, &m.url, &m.secret, &m.headers, &e.ID, &e.RunID, &e.WorkflowID, &e.SessionID,
-			&e.ActorID, &e.NodeID, &e.Function, &e.FunctionKind, &e.Status, &e.StatusReason, &e.Attempt, &e.Context, &e.CreatedAt,
-			&e.StartedAt, &e.FinishedAt, &e.ErrorCategory, &e.ErrorMessage, &e.ResultBytes)
-		if errors.Is(err, database.ErrNoRows) {
+		var registered bool
+		err := s.DB.QueryRow(ctx, selectMessage, []any{id, s.DB.NowMs()}, &m.event, &m.url, &m.execution.ID, &m.endpoint, &m.fixed, &m.secret,
+			&m.oldSecret, &m.headers, &registered)
+		if errors.Is(err, database.ErrNoRows) || (err == nil && !registered) {
 			return errExecutionGone
 		}
 		return err
 	})
+	m.owner = ofExecution(m.execution.ID)
+	if m.endpoint != "" {
+		m.owner = ofEndpoint(m.endpoint)
+	}
 	if u, parseErr := url.Parse(m.url); parseErr == nil {
 		m.host = u.Scheme + "://" + strings.ToLower(u.Host)
+	}
+	if err == nil && m.execution.ID != "" {
+		err = s.loadExecution(ctx, &m)
 	}
 	return m, err
 }
 
+// loadExecution reads what the message is about. What was said when it happened can still be sent when the execution is gone.
+func (s *Service) loadExecution(ctx context.Context, m *message) error {
+	return s.patiently(ctx, "read the execution of a webhook", func() error {
+		err := s.readExecution(ctx, m.execution.ID, &m.execution)
+		if errors.Is(err, database.ErrNoRows) {
+			if m.fixed != nil {
+				return nil
+			}
+			return errExecutionGone
+		}
+		return err
+	})
+}
+
 const selectPayload = `SELECT encoding, body FROM execution_payloads WHERE execution_id = $1 AND kind = $2`
 
-// body reads the payload and builds the bytes to send.
-func (s *Service) body(ctx context.Context, e *models.Execution) ([]byte, error) {
+// body is the bytes to send: what was kept, or made of the execution and its payload.
+func (s *Service) body(ctx context.Context, event string, fixed *string, e *models.Execution) ([]byte, error) {
+	if fixed != nil {
+		return []byte(*fixed), nil
+	}
 	kind := models.PayloadErrorDetails
 	if e.Status == models.Succeeded {
 		kind = models.PayloadResult
@@ -171,7 +200,7 @@ func (s *Service) body(ctx context.Context, e *models.Execution) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	return buildBody(e, stored), nil
+	return buildBody(event, e, stored), nil
 }
 
 var errUnreadable = errors.New("the stored payload cannot be read")
@@ -194,14 +223,14 @@ func (s *Service) patiently(ctx context.Context, what string, fn func() error) e
 
 // attempt sends the message once. What the receiver does is an outcome; an error means that nothing was sent, or that we are stopping.
 func (s *Service) attempt(ctx context.Context, m message) (outcome, error) {
-	if large := m.execution.ResultBytes; large > largeBody {
+	if large := m.execution.ResultBytes; large > largeBody && m.fixed == nil {
 		share := min(2*large, largeBodyBudget)
 		if err := s.memory.Acquire(ctx, share); err != nil {
 			return outcome{}, err
 		}
 		defer s.memory.Release(share)
 	}
-	body, err := s.body(ctx, &m.execution)
+	body, err := s.body(ctx, m.event, m.fixed, &m.execution)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -220,15 +249,13 @@ func (s *Service) attempt(ctx context.Context, m message) (outcome, error) {
 }
 
 func (s *Service) request(ctx context.Context, m message, at time.Time, body []byte) (*http.Request, error) {
-	headers, err := s.openHeaders(m.execution.ID, m.headers)
+	headers, err := s.openHeaders(m.owner, m.headers)
 	if err != nil {
 		return nil, err
 	}
-	var key []byte
-	if len(m.secret) > 0 { // SQLite gives a NULL back as an empty value
-		if key, err = s.Box.Open(secretPlace(m.execution.ID), m.secret); err != nil {
-			return nil, fmt.Errorf("open the webhook secret: %w", err)
-		}
+	key, err := s.openSecret(m.owner.secret(), m.secret)
+	if err != nil {
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, bytes.NewReader(body))
 	if err != nil {
@@ -241,6 +268,18 @@ func (s *Service) request(ctx context.Context, m message, at time.Time, body []b
 	req.Header.Set("Content-Type", "application/json")
 	Sign(req.Header, m.id, at, body, key)
 	return req, nil
+}
+
+// openSecret is nil when there is none. SQLite gives a NULL back as an empty value.
+func (s *Service) openSecret(place secret.Place, sealed []byte) ([]byte, error) {
+	if len(sealed) == 0 {
+		return nil, nil
+	}
+	key, err := s.Box.Open(place, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open the webhook secret: %w", err)
+	}
+	return key, nil
 }
 
 // exchange never fails: failure is an outcome.

@@ -36,8 +36,9 @@ type Filter struct {
 	Host      string // with its port where the URL has one
 	Event     string
 	Execution string
-	Since     int64 // ms: created then or later
-	Until     int64 // ms: created before
+	Endpoint  string // id
+	Since     int64  // ms: created then or later
+	Until     int64  // ms: created before
 	Cursor    string
 	Limit     int
 }
@@ -89,6 +90,9 @@ func (s *Service) filtered(ctx context.Context, f Filter) *gorm.DB {
 		if c.value != "" {
 			q = q.Where("("+c.is+") = ?", c.value)
 		}
+	}
+	if f.Endpoint != "" {
+		q = q.Where("endpoint_id = ? AND endpoint_id <> ''", f.Endpoint) // the condition of its index, word for word
 	}
 	if f.Since > 0 {
 		q = q.Where("created_at >= ?", f.Since)

@@ -175,14 +175,14 @@ func TestRegistrationIsToldWithoutItsSecrets(t *testing.T) {
 	eachRig(t, Config{}, func(t *testing.T, r *rig) {
 		r.end("exec_1", Spec{URL: "https://hooks.example/in", Secret: testSecret, Headers: map[string]string{"X-Token": "t0ken", "Authorization": "Bearer x"}})
 		r.end("exec_2", Spec{URL: "https://hooks.example/in"})
-		got, err := r.Registration(t.Context(), "exec_1")
+		got, err := r.Registration(t.Context(), &models.WebhookDelivery{ExecutionID: "exec_1"})
 		if err != nil || !got.Signed || !slices.Equal(got.Headers, []string{"Authorization", "X-Token"}) {
 			t.Errorf("%+v, %v", got, err)
 		}
-		if got, err := r.Registration(t.Context(), "exec_2"); err != nil || got.Signed || got.Headers != nil {
+		if got, err := r.Registration(t.Context(), &models.WebhookDelivery{ExecutionID: "exec_2"}); err != nil || got.Signed || got.Headers != nil {
 			t.Errorf("%+v, %v", got, err)
 		}
-		if _, err := r.Registration(t.Context(), "exec_3"); !errors.Is(err, ErrNoDelivery) {
+		if _, err := r.Registration(t.Context(), &models.WebhookDelivery{ExecutionID: "exec_3"}); !errors.Is(err, ErrNoDelivery) {
 			t.Errorf("without one: %v", err)
 		}
 	})

@@ -14,19 +14,20 @@ import (
 var ErrNoExecution = errors.New("no execution that has ended has this id")
 
 const (
-	attemptColumns  = `SELECT id, delivery_id, execution_id, attempt, http_status, error, error_class, latency_ms, response_body, at FROM webhook_attempts`
+	attemptColumns = `SELECT id, delivery_id, execution_id, endpoint_id, attempt, http_status, error, error_class, latency_ms, response_body, at
+		FROM webhook_attempts`
 	deliveryColumns = `SELECT id, execution_id, event, url, status, available_at, attempt, max_attempts, lease_owner, last_status, last_error,
 		last_class, last_latency_ms, created_at, delivered_at FROM webhook_deliveries`
 	selectExecution = `SELECT id, run_id, workflow_id, session_id, actor_id, node_id, function, function_kind, status, status_reason, attempt,
-		context, created_at, started_at, finished_at, error_category, error_message FROM executions WHERE id = $1`
+		context, created_at, started_at, finished_at, error_category, error_message, result_bytes FROM executions WHERE id = $1`
 )
 
-// ofExecutions is one statement for any number of ids, so that it stays prepared.
+// ofExecutions is one statement for any number of ids, so that it stays prepared. What went to endpoints is no business of who called.
 func (s *Service) ofExecutions(columns, order string) string {
 	if s.DB.Postgres() {
-		return columns + " WHERE execution_id = ANY($1)" + order
+		return columns + " WHERE execution_id = ANY($1) AND endpoint_id = ''" + order
 	}
-	return columns + " WHERE execution_id IN (SELECT value FROM json_each($1))" + order
+	return columns + " WHERE execution_id IN (SELECT value FROM json_each($1)) AND endpoint_id = ''" + order
 }
 
 func (s *Service) idsArg(ids []string) (any, error) {
@@ -45,17 +46,34 @@ func (s *Service) query(ctx context.Context, statement string, ids []string) (da
 	return s.DB.Query(ctx, statement, arg)
 }
 
-// Attempts lists what was tried for these executions, per execution in the order of the attempts.
+// Attempts lists what was tried at the address that each of these executions was registered with, per execution in order.
 func (s *Service) Attempts(ctx context.Context, executionIDs ...string) ([]models.WebhookAttempt, error) {
 	rows, err := s.query(ctx, s.ofExecutions(attemptColumns, " ORDER BY execution_id, attempt, id"), executionIDs)
 	if err != nil {
 		return nil, fmt.Errorf("read webhook attempts: %w", err)
 	}
+	return scanAttempts(rows)
+}
+
+// AttemptsOf lists what was tried for one delivery, in order.
+func (s *Service) AttemptsOf(ctx context.Context, d *models.WebhookDelivery) ([]models.WebhookAttempt, error) {
+	statement, args := attemptColumns+" WHERE delivery_id = $1 AND execution_id = '' ORDER BY id", []any{d.ID}
+	if d.ExecutionID != "" {
+		statement, args = attemptColumns+" WHERE delivery_id = $1 AND execution_id = $2 ORDER BY id", []any{d.ID, d.ExecutionID}
+	}
+	rows, err := s.DB.Query(ctx, statement, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read the attempts of a webhook: %w", err)
+	}
+	return scanAttempts(rows)
+}
+
+func scanAttempts(rows database.Rows) ([]models.WebhookAttempt, error) {
 	defer rows.Close()
 	var list []models.WebhookAttempt
 	for rows.Next() {
 		var a models.WebhookAttempt
-		if err := rows.Scan(&a.ID, &a.DeliveryID, &a.ExecutionID, &a.Attempt, &a.HTTPStatus, &a.Error, &a.ErrorClass, &a.LatencyMs,
+		if err := rows.Scan(&a.ID, &a.DeliveryID, &a.ExecutionID, &a.EndpointID, &a.Attempt, &a.HTTPStatus, &a.Error, &a.ErrorClass, &a.LatencyMs,
 			&a.ResponseBody, &a.At); err != nil {
 			return nil, fmt.Errorf("read a webhook attempt: %w", err)
 		}
@@ -64,7 +82,7 @@ func (s *Service) Attempts(ctx context.Context, executionIDs ...string) ([]model
 	return list, rows.Err()
 }
 
-// Deliveries lists the deliveries of these executions.
+// Deliveries lists what goes to the address that each of these executions was registered with.
 func (s *Service) Deliveries(ctx context.Context, executionIDs ...string) ([]models.WebhookDelivery, error) {
 	rows, err := s.query(ctx, s.ofExecutions(deliveryColumns, " ORDER BY execution_id, id"), executionIDs)
 	if err != nil {
@@ -83,19 +101,25 @@ func (s *Service) Deliveries(ctx context.Context, executionIDs ...string) ([]mod
 	return list, rows.Err()
 }
 
-// Body is what a receiver gets about an execution that has ended, to the byte; ErrNoExecution otherwise.
-func (s *Service) Body(ctx context.Context, executionID string) ([]byte, error) {
+// Body is what a receiver gets, to the byte; ErrNoExecution when it was made of an execution that is no longer kept.
+func (s *Service) Body(ctx context.Context, d *models.WebhookDelivery) ([]byte, error) {
 	var e models.Execution
-	err := s.DB.QueryRow(ctx, selectExecution, []any{executionID}, &e.ID, &e.RunID, &e.WorkflowID, &e.SessionID, &e.ActorID, &e.NodeID,
+	if d.Body == nil {
+		err := s.readExecution(ctx, d.ExecutionID, &e)
+		if errors.Is(err, database.ErrNoRows) || (err == nil && !e.Status.Terminal()) {
+			return nil, ErrNoExecution
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the execution of a webhook: %w", err)
+		}
+	}
+	return s.body(ctx, d.Event, d.Body, &e)
+}
+
+func (s *Service) readExecution(ctx context.Context, id string, e *models.Execution) error {
+	return s.DB.QueryRow(ctx, selectExecution, []any{id}, &e.ID, &e.RunID, &e.WorkflowID, &e.SessionID, &e.ActorID, &e.NodeID,
 		&e.Function, &e.FunctionKind, &e.Status, &e.StatusReason, &e.Attempt, &e.Context, &e.CreatedAt, &e.StartedAt, &e.FinishedAt,
-		&e.ErrorCategory, &e.ErrorMessage)
-	if errors.Is(err, database.ErrNoRows) || (err == nil && !e.Status.Terminal()) {
-		return nil, ErrNoExecution
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the execution of a webhook: %w", err)
-	}
-	return s.body(ctx, &e)
+		&e.ErrorCategory, &e.ErrorMessage, &e.ResultBytes)
 }
 
 // Address is where the end of an execution is announced; "" when nowhere.

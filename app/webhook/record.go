@@ -30,7 +30,7 @@ type record struct {
 
 type ended struct {
 	attempt     *models.WebhookAttempt // nil when nothing could be sent
-	event       *models.Event          // nil when the execution is gone
+	event       *models.Event          // nil when the delivery is gone
 	lastStatus  *int
 	lastError   *string
 	lastClass   string
@@ -42,8 +42,8 @@ const (
 	giveBack    = `UPDATE webhook_deliveries SET attempt = attempt - 1 WHERE id = $1`
 	noteOutcome = `UPDATE webhook_deliveries SET last_status = $1, last_error = $2, delivered_at = $3, last_class = $4,
 		last_latency_ms = $5 WHERE id = $6`
-	storeAttempt = `INSERT INTO webhook_attempts (id, delivery_id, execution_id, attempt, http_status, error, error_class, latency_ms,
-		response_body, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+	storeAttempt = `INSERT INTO webhook_attempts (id, delivery_id, execution_id, endpoint_id, attempt, http_status, error, error_class, latency_ms,
+		response_body, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 )
 
 // write is the group's transaction. A record whose lease is gone writes nothing.
@@ -81,8 +81,8 @@ func writeEnded(ctx context.Context, tx *database.Tx, id string, e *ended) error
 		return fmt.Errorf("note the outcome of a webhook: %w", err)
 	}
 	if a := e.attempt; a != nil {
-		_, err := tx.Exec(ctx, storeAttempt, a.ID, a.DeliveryID, a.ExecutionID, a.Attempt, a.HTTPStatus, a.Error, a.ErrorClass, a.LatencyMs,
-			a.ResponseBody, a.At)
+		_, err := tx.Exec(ctx, storeAttempt, a.ID, a.DeliveryID, a.ExecutionID, a.EndpointID, a.Attempt, a.HTTPStatus, a.Error, a.ErrorClass,
+			a.LatencyMs, a.ResponseBody, a.At)
 		if err != nil {
 			return fmt.Errorf("record a webhook attempt: %w", err)
 		}
@@ -105,7 +105,7 @@ func (s *Service) settle(ctx context.Context, c lease.Claimed, m message, o outc
 		r.ended.latency = &took
 		r.ended.attempt = attemptRow(c, m, o)
 	}
-	if m.execution.ID != "" {
+	if m.url != "" {
 		r.ended.event = attemptEvent(c, m, o, r.status, now)
 	}
 	if s.store(ctx, r) {
@@ -132,7 +132,7 @@ func (s *Service) next(c lease.Claimed, o outcome, now time.Time) (status string
 
 func attemptRow(c lease.Claimed, m message, o outcome) *models.WebhookAttempt {
 	return &models.WebhookAttempt{
-		ID: newID("wha_"), DeliveryID: c.ID, ExecutionID: m.execution.ID, Attempt: c.Attempt,
+		ID: newID("wha_"), DeliveryID: c.ID, ExecutionID: m.execution.ID, EndpointID: m.endpoint, Attempt: c.Attempt,
 		HTTPStatus: o.status, Error: optional(clean(o.text)), ErrorClass: optional(o.class),
 		LatencyMs: o.took.Milliseconds(), ResponseBody: optional(o.response), At: o.at.UnixMilli(),
 	}
@@ -150,10 +150,11 @@ type attemptData struct {
 func attemptEvent(c lease.Claimed, m message, o outcome, status string, now time.Time) *models.Event {
 	data, _ := json.Marshal(attemptData{c.ID, c.Attempt, status, o.status, o.class}) // plain fields always encode
 	e := m.execution
-	return &models.Event{
-		ExecutionID: &e.ID, RunID: &e.RunID, NodeID: e.NodeID, Kind: event.KindDelivery, Attempt: e.Attempt, At: now.UnixMilli(),
-		Data: optional(string(data)),
+	happened := &models.Event{NodeID: e.NodeID, Kind: event.KindDelivery, Attempt: e.Attempt, At: now.UnixMilli(), Data: optional(string(data))}
+	if e.ID != "" { // else a test, which is about no execution
+		happened.ExecutionID, happened.RunID = &e.ID, optional(e.RunID)
 	}
+	return happened
 }
 
 // putBack returns the delivery to the queue as if it had not been claimed.

@@ -28,7 +28,10 @@ const (
 	redeliverEnded = `UPDATE webhook_deliveries SET status = 'queued', available_at = $1, max_attempts = attempt + $2, delivered_at = NULL
 		WHERE id %s AND status IN ('failed', 'delivered')`
 	redeliverQueued = `UPDATE webhook_deliveries SET available_at = $1 WHERE id %s AND status = 'queued'`
-	countInFlight   = `SELECT count(*) FROM webhook_deliveries WHERE id %s AND status = 'running'`
+	// An endpoint may have moved meanwhile.
+	followEndpoint = `UPDATE webhook_deliveries SET url = (SELECT p.url FROM webhook_endpoints p WHERE p.id = endpoint_id)
+		WHERE id %s AND status = 'queued' AND endpoint_id IN (SELECT p.id FROM webhook_endpoints p)`
+	countInFlight = `SELECT count(*) FROM webhook_deliveries WHERE id %s AND status = 'running'`
 )
 
 // Redelivered is what came of an act.
@@ -115,6 +118,9 @@ func (s *Service) requeue(ctx context.Context, tx *database.Tx, ids []string) (R
 	}
 	ended, err := tx.Exec(ctx, in(redeliverEnded, "$3"), now, s.maxAttempts, list)
 	if err != nil {
+		return Redelivered{}, err
+	}
+	if _, err := tx.Exec(ctx, in(followEndpoint, "$1"), list); err != nil {
 		return Redelivered{}, err
 	}
 	done := Redelivered{Queued: int(waiting + ended)}

@@ -38,7 +38,19 @@ const (
 	maxSecret    = 4096
 )
 
-const registrations = "webhook_registrations"
+// owner is whose secret and headers are sealed: an execution's registration, or an endpoint.
+type owner struct{ table, id string }
+
+func ofExecution(id string) owner { return owner{"webhook_registrations", id} }
+func ofEndpoint(id string) owner  { return owner{"webhook_endpoints", id} }
+
+func (o owner) secret() secret.Place {
+	return secret.Place{Table: o.table, Column: "secret", Row: o.id}
+}
+
+func (o owner) header(name string) secret.Place {
+	return secret.Place{Table: o.table, Column: "headers." + name, Row: o.id}
+}
 
 // Spec is a webhook as a caller asks for it.
 type Spec struct {
@@ -62,11 +74,11 @@ func (s *Service) Prepare(executionID string, spec Spec) (models.WebhookRegistra
 		return row, err
 	}
 	if spec.Secret != "" {
-		if row.Secret, err = s.Box.Seal(secretPlace(executionID), []byte(spec.Secret)); err != nil {
+		if row.Secret, err = s.Box.Seal(ofExecution(executionID).secret(), []byte(spec.Secret)); err != nil {
 			return row, fmt.Errorf("seal the webhook secret: %w", err)
 		}
 	}
-	row.Headers, err = s.sealHeaders(executionID, headers)
+	row.Headers, err = s.sealHeaders(ofExecution(executionID), headers)
 	return row, err
 }
 
@@ -123,23 +135,15 @@ func checkHeader(name, value string) error {
 	return nil
 }
 
-func secretPlace(executionID string) secret.Place {
-	return secret.Place{Table: registrations, Column: "secret", Row: executionID}
-}
-
-func headerPlace(executionID, name string) secret.Place {
-	return secret.Place{Table: registrations, Column: "headers." + name, Row: executionID}
-}
-
 // sealHeaders gives the JSON object for the column headers: plain names, sealed values in base64.
-func (s *Service) sealHeaders(executionID string, headers map[string]string) (*string, error) {
+func (s *Service) sealHeaders(o owner, headers map[string]string) (*string, error) {
 	if len(headers) == 0 {
 		return nil, nil //nolint:nilnil // no headers, no column
 	}
 	sealed := make(map[string][]byte, len(headers))
 	for name, value := range headers {
 		var err error
-		if sealed[name], err = s.Box.Seal(headerPlace(executionID, name), []byte(value)); err != nil {
+		if sealed[name], err = s.Box.Seal(o.header(name), []byte(value)); err != nil {
 			return nil, fmt.Errorf("seal the webhook header %s: %w", name, err)
 		}
 	}
@@ -151,7 +155,7 @@ func (s *Service) sealHeaders(executionID string, headers map[string]string) (*s
 	return &column, nil
 }
 
-func (s *Service) openHeaders(executionID string, column *string) (map[string]string, error) {
+func (s *Service) openHeaders(o owner, column *string) (map[string]string, error) {
 	if column == nil {
 		return nil, nil
 	}
@@ -165,7 +169,7 @@ func (s *Service) openHeaders(executionID string, column *string) (map[string]st
 		if err != nil {
 			return nil, fmt.Errorf("read the webhook header %s: %w", name, err)
 		}
-		if value, err = s.Box.Open(headerPlace(executionID, name), value); err != nil {
+		if value, err = s.Box.Open(o.header(name), value); err != nil {
 			return nil, fmt.Errorf("open the webhook header %s: %w", name, err)
 		}
 		headers[name] = string(value)

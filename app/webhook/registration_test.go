@@ -76,14 +76,14 @@ func TestRegistrationSealsSecretAndHeaders(t *testing.T) {
 			t.Errorf("the row shows %q", open)
 		}
 	}
-	opened, err := s.openHeaders("exec_1", row.Headers)
+	opened, err := s.openHeaders(ofExecution("exec_1"), row.Headers)
 	if err != nil || len(opened) != 2 || opened["X-Custom-Id"] != "request-123" || opened["Authorization"] != "Bearer t0ken" {
 		t.Errorf("headers %v, %v", opened, err)
 	}
-	if _, err := s.openHeaders("exec_2", row.Headers); !errors.Is(err, secret.ErrDamaged) {
+	if _, err := s.openHeaders(ofExecution("exec_2"), row.Headers); !errors.Is(err, secret.ErrDamaged) {
 		t.Errorf("headers of another row: %v", err)
 	}
-	if key, err := s.Box.Open(secretPlace("exec_1"), row.Secret); err != nil || string(key) != "your-webhook-secret-key" {
+	if key, err := s.Box.Open(ofExecution("exec_1").secret(), row.Secret); err != nil || string(key) != "your-webhook-secret-key" {
 		t.Errorf("secret %q, %v", key, err)
 	}
 	plain, err := s.Prepare("exec_2", Spec{URL: "https://your-app.com/hook"})

@@ -173,6 +173,11 @@ func (r *rig) delivery(id string) models.WebhookDelivery {
 	return list[0]
 }
 
+func (r *rig) bodyOf(id string) ([]byte, error) {
+	d := r.delivery(id)
+	return r.Body(r.t.Context(), &d)
+}
+
 func (r *rig) attempts(id string) []models.WebhookAttempt {
 	r.t.Helper()
 	list, err := r.Attempts(r.t.Context(), id)
@@ -255,7 +260,7 @@ func TestDeliveredAtTheFirstTry(t *testing.T) {
 		if got.header.Get("webhook-id") != "wh_exec_1" || got.header.Get("X-Custom-ID") != "request-123" || got.header.Get("Content-Type") != "application/json" {
 			t.Errorf("headers %v", got.header)
 		}
-		if want, err := r.Body(t.Context(), "exec_1"); err != nil || string(want) != string(got.body) || !strings.Contains(string(want), `"result":{"n": 1.0}`) {
+		if want, err := r.bodyOf("exec_1"); err != nil || string(want) != string(got.body) || !strings.Contains(string(want), `"result":{"n": 1.0}`) {
 			t.Errorf("sent %s\nwant %s (%v)", got.body, want, err)
 		}
 		d := r.delivery("exec_1")

@@ -152,6 +152,50 @@ visit(
   { javaScriptEnabled: false, viewport: { width: 320, height: 700 } },
 );
 
+visit("an endpoint is created, tried with a test event, and told of what happens", async (page) => {
+  const before = receiver.got.length;
+  await page.goto("/webhooks");
+  await page.getByRole("navigation", { name: "Webhooks" }).getByRole("link", { name: "Endpoints" }).click();
+  await reads(page.locator("h2"), "No endpoint yet");
+  await page.getByLabel("Name").fill("billing");
+  await page.getByLabel("Address").fill(`${receiver.base}/endpoint`);
+  await page.getByRole("button", { name: "Create the endpoint" }).click();
+  await reads(page.locator("#secret"), "whsec_");
+  assert.deepEqual(await axe(page), []);
+  await page.getByRole("button", { name: "Send test event" }).click();
+  await reads(page.getByRole("status"), "test event is on its way");
+  await reads(page.locator(".page-head .badge"), "Delivered");
+  await reads(page.locator(".tag"), "test");
+  await receiver.until(before + 1);
+  await page.getByRole("link", { name: "billing" }).click();
+  await page.locator("#live[data-on]").waitFor();
+  await api.submit("demo.greet");
+  await reads(page.locator("#endpoint .brief"), "execution.completed");
+  await receiver.until(before + 2);
+  await page.getByRole("button", { name: "Disable" }).click();
+  await reads(page.locator(".page-head .badge"), "Disabled");
+});
+
+visit(
+  "without script, narrow: an endpoint is changed and deleted",
+  async (page) => {
+    await page.goto("/webhooks/endpoints");
+    await narrow(page);
+    await page.getByRole("link", { name: "billing" }).click();
+    await narrow(page);
+    await page.getByLabel("Name").fill("invoices");
+    await page.getByLabel("approval.requested").check();
+    await page.getByRole("button", { name: "Change the endpoint" }).click();
+    await reads(page.getByRole("status"), "The endpoint is changed.");
+    await reads(page.locator("h1"), "invoices");
+    await page.locator("summary", { hasText: "Delete" }).click();
+    await page.getByRole("button", { name: "Delete it" }).click();
+    await reads(page.getByRole("status"), "The endpoint is deleted.");
+    await reads(page.locator("h2"), "No endpoint yet");
+  },
+  { javaScriptEnabled: false, viewport: { width: 320, height: 700 } },
+);
+
 for (const colorScheme of ["light", "dark"]) {
   visit(
     `nothing on the pages of webhooks is against the rules in ${colorScheme}`,
@@ -162,6 +206,8 @@ for (const colorScheme of ["light", "dark"]) {
       await reads(page.locator("h2"), "Schedule");
       assert.deepEqual(await axe(page), []);
       await page.goto("/webhooks/redeliver?state=delivered");
+      assert.deepEqual(await axe(page), []);
+      await page.goto("/webhooks/endpoints");
       assert.deepEqual(await axe(page), []);
     },
     { colorScheme },

@@ -15,6 +15,7 @@ type Filter struct {
 	Host      string
 	Event     string
 	Execution string
+	Endpoint  string // id
 	Since     string // 15m, 24h, 7d or RFC 3339, as it was written
 	Until     string
 	Limit     int // 0: the default
@@ -22,7 +23,14 @@ type Filter struct {
 
 func (f Filter) terms() []components.Term {
 	all := []components.Term{
-		{Key: "state", Value: f.State}, {Key: "class", Value: f.Class}, {Key: "host", Value: f.Host}, {Key: "event", Value: f.Event}, {Key: "execution", Value: f.Execution}, {Key: "since", Value: f.Since}, {Key: "until", Value: f.Until},
+		{Key: "state", Value: f.State},
+		{Key: "class", Value: f.Class},
+		{Key: "host", Value: f.Host},
+		{Key: "event", Value: f.Event},
+		{Key: "execution", Value: f.Execution},
+		{Key: "endpoint", Value: f.Endpoint},
+		{Key: "since", Value: f.Since},
+		{Key: "until", Value: f.Until},
 	}
 	return components.Given(all...)
 }
@@ -44,7 +52,7 @@ func (f Filter) resend() string { return components.Address("/webhooks/redeliver
 
 func (f Filter) without(key string) Filter {
 	for name, field := range map[string]*string{
-		"state": &f.State, "class": &f.Class, "host": &f.Host, "event": &f.Event, "execution": &f.Execution, "since": &f.Since, "until": &f.Until,
+		"state": &f.State, "class": &f.Class, "host": &f.Host, "event": &f.Event, "execution": &f.Execution, "endpoint": &f.Endpoint, "since": &f.Since, "until": &f.Until,
 	} {
 		if name == key {
 			*field = ""
@@ -108,5 +116,12 @@ func classes() []components.Option {
 }
 
 func events() []components.Option {
-	return []components.Option{{Label: "Any"}, {Value: "execution.completed", Label: "execution.completed"}, {Value: "execution.failed", Label: "execution.failed"}}
+	all := []components.Option{{Label: "Any"}}
+	for _, name := range []string{
+		"execution.completed", "execution.failed", "execution.timeout", "execution.cancelled", "execution.waiting", "approval.requested", "approval.decided",
+		"approval.expired", "webhook.test",
+	} {
+		all = append(all, components.Option{Value: name, Label: name})
+	}
+	return all
 }

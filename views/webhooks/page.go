@@ -84,6 +84,9 @@ func restOf(address string) string {
 	return u.RequestURI()
 }
 
+// isTest reports whether the delivery was sent by hand, to try an endpoint.
+func isTest(d *models.WebhookDelivery) bool { return d.Event == "webhook.test" }
+
 func name(d *models.WebhookDelivery) string {
 	return components.LookOfDelivery(d).Label + ": " + d.Event + " to " + hostOf(d.URL)
 }
@@ -120,6 +123,7 @@ type ShowPage struct {
 	Plan     []int64                 // ms: attempts that are left, if all fail
 	Headers  []string                // names of the registered ones
 	Signed   bool                    // there is a secret
+	Endpoint *Endpoint               // that it goes to; nil: registered with the execution, or deleted
 	Stamp    string                  // what the signed text begins with, of the last attempt: id.time.
 	Body     []byte                  // what is sent; nil when it is no longer kept
 	Snippets []Snippet
