@@ -313,7 +313,7 @@ func (s *Server) deleteEndpoint(c *fiber.Ctx) error {
 	case err != nil:
 		return err
 	case wantsJSON(c):
-		return c.SendStatus(fiber.StatusNoContent)
+		return c.JSON(fiber.Map{"id": c.Params("endpoint"), "deleted": true})
 	}
 	return seeOther(c, "/webhooks/endpoints?done=deleted")
 }

@@ -177,7 +177,7 @@ func TestEndpointsAreToldOfExecutions(t *testing.T) {
 			{name: "by another", ask: "GET /api/v1/webhooks?endpoint=whe_x", status: http.StatusOK, says: `"webhooks":[]`},
 			{name: "health", ask: "GET " + one, status: http.StatusOK, must: map[string]string{"health/deliveries": "2", "health/success_percent": "100", "health/last_delivered_at": instant}},
 			{name: "disable", ask: "POST " + one, body: `{"enabled":false}`, status: http.StatusOK, must: map[string]string{"enabled": "false"}},
-			{name: "delete", ask: "POST " + one + "/delete", status: http.StatusNoContent},
+			{name: "delete", ask: "POST " + one + "/delete", status: http.StatusOK, must: map[string]string{"deleted": "true", "id": id}},
 			{name: "delete again", ask: "POST " + one + "/delete", status: http.StatusNotFound, must: map[string]string{"code": "webhook_endpoint_not_found"}},
 			{name: "test what is gone", ask: "POST " + one + "/test", status: http.StatusNotFound, must: map[string]string{"code": "webhook_endpoint_not_found"}},
 		})
