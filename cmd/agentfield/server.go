@@ -45,6 +45,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, begin guest
 	if err := server.Start(ctx); err != nil {
 		return err
 	}
+	restAfterStart()
 	end, err := begin(ctx, server)
 	if err == nil {
 		select {
