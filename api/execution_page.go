@@ -145,11 +145,8 @@ func (s *Server) shownLogs(ctx context.Context, id string, shown components.Show
 // whileAway is what has happened since the visitor last looked at an execution. Only a whole page counts as coming back: a page that stays
 // open in the background asks for its parts as well.
 func (s *Server) whileAway(c *fiber.Ctx, id string) (*executions.Away, error) {
-	if c.Get("HX-Request") == "true" {
-		return nil, nil //nolint:nilnil // nothing to tell
-	}
-	seen, err := s.Desk.See(c.UserContext(), principal(c).ID, desk.Execution, id, seq(c))
-	if err != nil || seen == nil || s.Now().Sub(time.UnixMilli(seen.SeenAt)) < awayFor {
+	seen, err := s.cameBack(c, desk.Execution, id)
+	if err != nil || seen == nil {
 		return nil, err
 	}
 	news, err := s.Executions.History(c.UserContext(), id, seen.EventID, shownEvents)
@@ -159,9 +156,28 @@ func (s *Server) whileAway(c *fiber.Ctx, id string) (*executions.Away, error) {
 	return &executions.Away{Since: seen.SeenAt, Events: news}, nil
 }
 
+// cameBack notes that the visitor looks at an object, and returns how far they had seen it if they have been away for a while; else nil.
+func (s *Server) cameBack(c *fiber.Ctx, kind, id string) (*models.LastSeen, error) {
+	if c.Get("HX-Request") == "true" {
+		return nil, nil //nolint:nilnil // nothing to tell
+	}
+	seen, err := s.Desk.See(c.UserContext(), principal(c).ID, kind, id, seq(c))
+	if err != nil || seen == nil || s.Now().Sub(time.UnixMilli(seen.SeenAt)) < awayFor {
+		return nil, err
+	}
+	return seen, nil
+}
+
 // sawExecution notes that the visitor has the page of an execution before their eyes, sent while it is visible and when it no longer is.
 func (s *Server) sawExecution(c *fiber.Ctx) error {
-	if _, err := s.Desk.See(c.UserContext(), principal(c).ID, desk.Execution, c.Params("id"), s.Hub.Newest()); err != nil {
+	return s.saw(c, desk.Execution, c.Params("id"))
+}
+
+// sawRun is the same for the page of a run.
+func (s *Server) sawRun(c *fiber.Ctx) error { return s.saw(c, desk.Run, c.Params("run")) }
+
+func (s *Server) saw(c *fiber.Ctx, kind, id string) error {
+	if _, err := s.Desk.See(c.UserContext(), principal(c).ID, kind, id, s.Hub.Newest()); err != nil {
 		return err
 	}
 	return c.SendStatus(fiber.StatusNoContent)

@@ -114,3 +114,31 @@ func TestTwoExecutionsAreCompared(t *testing.T) {
 		wantWords(t, pageOf(t, r, "/executions/"+a), []string{"Repeated as", fmt.Sprintf("/executions/compare?a=%s&amp;b=%s", a, b)}, nil)
 	})
 }
+
+func TestWhoComesBackToARunIsToldWhatHappened(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		agent := r.Agent(t, "demo", apptest.Taking("take"))
+		first := taken(t, r, agent, `{}`)
+		run := r.Get(t, first.ExecutionID).Text("run_id")
+		second := agent.Called(t, r.Submit(t, "demo.take", `{}`, "X-Run-ID", run), 1)
+		path := "/runs/" + run
+		none := []string{"Since you left"}
+		wantWords(t, pageOf(t, r, path), nil, none)
+		r.Clock.Advance(42 * time.Minute)
+		wantWords(t, pageOf(t, r, path), nil, none) // nothing has happened
+		r.Clock.Advance(10 * time.Minute)
+		report(t, r, first, `{"status":"succeeded"}`)
+		report(t, r, second, `{"status":"failed","error":"no luck"}`)
+		r.Submit(t, "demo.take", `{}`, "X-Run-ID", run)
+		part := string(r.Do(t, http.MethodGet, path, nil, "HX-Request", "true", "HX-Target", "run").Body)
+		wantWords(t, part, []string{"1 succeeded"}, none)
+		wantWords(t, pageOf(t, r, path), []string{
+			"Since you left", "1 new step, 1 succeeded, 1 failed", path + "?node=" + second.ExecutionID + `">Show the first that failed`,
+		}, nil)
+		wantWords(t, pageOf(t, r, path), nil, none)
+		saw := r.Do(t, http.MethodPost, path+"/seen", nil, "Sec-Fetch-Site", "same-origin")
+		if saw.Status != http.StatusNoContent || r.Store.Value(t, "SELECT count(*) FROM last_seen WHERE kind = 'run'") != "1" {
+			t.Errorf("%d", saw.Status)
+		}
+	})
+}

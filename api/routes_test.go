@@ -43,7 +43,7 @@ func reads(name string) bool {
 		"POST /executions/batch-status", "POST /nodes/status/bulk", "POST /nodes/:id/status/refresh", "POST /approvals/views", "POST /approvals/views/:id/delete",
 		"POST /views", "POST /views/:id/delete",
 		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /settings/api-keys", "POST /settings/api-keys/:key/revoke",
-		"POST /executions/:id/seen",
+		"POST /executions/:id/seen", "POST /runs/:run/seen",
 	}, name)
 }
 
@@ -82,7 +82,7 @@ func twins() map[string]string {
 func ownAffairs(name string) bool {
 	return slices.Contains([]string{
 		"POST /views", "POST /views/:id/delete", "POST /approvals/views", "POST /approvals/views/:id/delete", "POST /approvals/:id/draft", "PUT /approvals/:id/draft",
-		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /executions/:id/rerun/draft", "POST /executions/:id/seen",
+		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /executions/:id/rerun/draft", "POST /executions/:id/seen", "POST /runs/:run/seen",
 	}, name)
 }
 

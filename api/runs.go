@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/agentfield/agentfield/app/access"
+	"github.com/agentfield/agentfield/app/desk"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/filter"
 	"github.com/agentfield/agentfield/app/workflow"
@@ -38,6 +39,7 @@ func (s *Server) runPages() []Route {
 		{"GET", "/runs/rows", access.Read, s.runRows},
 		{"GET", "/runs/fresh", access.Read, s.freshRuns},
 		{"GET", "/runs/:run/lanes", access.Read, s.runLanes},
+		{"POST", "/runs/:run/seen", access.Read, s.sawRun},
 	}
 }
 
@@ -279,10 +281,17 @@ func (s *Server) runPage(c *fiber.Ctx) error {
 		return c.Redirect(r.view.Href(), fiber.StatusFound)
 	}
 	frame := s.frame(c, r.run.Target(), "runs", layout.Crumb{Label: "Runs", Href: "/runs"}, layout.Crumb{Label: r.run.Target()})
-	frame.Assets = []string{"runs.css", "graph.js", "timeline.js"}
+	frame.Assets = []string{"runs.css", "graph.js", "timeline.js", "seen.js"}
 	p := runs.ShowPage{
 		Frame: frame, Run: r.run, View: r.view, Agents: r.agents(), Depth: r.MaxDepth, Total: len(r.Nodes), Truncated: r.truncated,
 		Story: workflow.Explain(r.Graph, r.spells, s.Now().UnixMilli()), CanCancel: principal(c).Can(access.Execute),
+	}
+	seen, err := s.cameBack(c, desk.Run, r.run.ID)
+	if err != nil {
+		return err
+	}
+	if seen != nil {
+		p.News = workflow.News(r.Graph, seen.SeenAt)
 	}
 	s.drawRun(&p, r)
 	if p.Chosen, err = s.chosenStep(c, r, p.Picture); err != nil {

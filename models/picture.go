@@ -132,3 +132,16 @@ type RunStory struct {
 	Reason  string // why it has not ended, or why it failed; "" when there is nothing to say
 	Summary string // where its time went
 }
+
+// RunNews is what has happened in a run since somebody looked.
+type RunNews struct {
+	Since   int64         // ms
+	Called  int           // executions that are new
+	Ended   []StatusCount // how many ended since, by how
+	Waiting int           // those that began to wait for a person and still do
+	Failed  *Step         // the first of those that failed
+	Asks    *Step         // the first of those that wait
+}
+
+// None reports whether there is nothing to tell.
+func (n RunNews) None() bool { return n.Called == 0 && len(n.Ended) == 0 && n.Waiting == 0 }

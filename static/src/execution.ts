@@ -1,29 +1,13 @@
-// The page of one execution, and the one on which its input is edited. Both are complete without it: this notes how far the visitor has
-// seen what happens, so that they are told when they come back, and keeps what they type.
+// The page on which the input of an execution is edited, and the clock of an execution's page. Both are complete without it: this keeps what
+// is typed, and lets a choice take effect at once.
 
-const page = document.getElementById("execution");
 const form = document.querySelector<HTMLFormElement>("form#rerun[data-draft]");
-const every = 60_000;
 
-/** Tells the server that the visitor has all this before their eyes. */
-function seen(): void {
-  if (page?.dataset.seen) navigator.sendBeacon(page.dataset.seen, new URLSearchParams());
-}
-
-if (page) {
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "hidden") seen();
-  });
-  addEventListener("pagehide", seen);
-  setInterval(() => {
-    if (document.visibilityState === "visible") seen();
-  }, every);
-  // A choice takes effect at once; the button is for those without script.
-  document.addEventListener("change", (event) => {
-    const select = (event.target as Element).closest<HTMLSelectElement>("#clock-level");
-    select?.form?.requestSubmit();
-  });
-}
+// The button is for those without script.
+document.addEventListener("change", (event) => {
+  const select = (event.target as Element).closest<HTMLSelectElement>("#clock-level");
+  select?.form?.requestSubmit();
+});
 
 let timer: ReturnType<typeof setTimeout> | undefined;
 let unsaved = false;

@@ -127,8 +127,16 @@ visit("an empty list teaches with a command for this server", async (page) => {
   assert.deepEqual(await axe(page), []);
 });
 
-visit("leave during a run and come back: state, chosen step and scroll are there", async (page, context) => {
+visit("leave during a run and come back: state, progress, chosen step and scroll are there", async (page, context) => {
   const { id, run } = await started({ leaf: 2, fail: 1, deep: 5, within: { leaf: 5 }, hold: 1 }, 35);
+  const graph = await json(`/api/v1/workflows/${run}/dag?mode=lightweight`);
+  const held = graph.timeline.find((step) => step.reasoner_id === "hold").execution_id;
+  const reports = (progress, message) =>
+    fetch(`${server.base}/api/v1/executions/${held}/progress`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-Execution-ID": held },
+      body: JSON.stringify({ progress, message }),
+    });
   await page.setViewportSize({ width: 1100, height: 700 });
   await page.goto(`/runs/${run}`);
   await live(page);
@@ -140,6 +148,14 @@ visit("leave during a run and come back: state, chosen step and scroll are there
   await page.locator("[data-zoom='+']").click();
   const before = await page.locator("#canvas").evaluate((box) => [box.scrollLeft, box.scrollTop]);
   const url = page.url();
+  await page.goto(`/runs/${run}?node=${held}`);
+  await reports(0.25, "a quarter is read");
+  await reads(page.locator(".step-panel"), "a quarter is read");
+  await page.goto("/runs");
+  await reports(0.75, "nearly all is read");
+  await page.goto(`/runs/${run}?node=${held}`);
+  await reads(page.locator(".step-panel"), "nearly all is read");
+  await reads(page.locator(".step-panel"), "75 %");
   await page.goto("/runs");
   agent.release();
   await api.ended(id);

@@ -17,6 +17,7 @@ type ShowPage struct {
 	Run       *models.Run
 	View      View
 	Story     models.RunStory
+	News      models.RunNews // since the visitor last looked
 	Agents    int
 	Depth     int
 	Total     int  // executions that were read
@@ -76,6 +77,35 @@ func (p ShowPage) family() string { return components.LookOf(p.Run.Status).Famil
 
 // running is how many executions a cancellation would end.
 func (p ShowPage) running() int { return p.Run.Active() + p.Run.Waiting }
+
+// news says what has happened since the visitor last looked.
+func (p ShowPage) news() string {
+	var parts []string
+	if p.News.Called > 0 {
+		parts = append(parts, components.Plural(p.News.Called, "new step"))
+	}
+	if p.News.Waiting > 0 {
+		parts = append(parts, components.Number(p.News.Waiting)+" began to wait for a person")
+	}
+	if len(p.News.Ended) > 0 {
+		parts = append(parts, said(p.News.Ended))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// toNews leads to the one of the news that somebody has to look at, if there is one.
+func (p ShowPage) toNews() (href, words string) {
+	v := p.View
+	switch {
+	case p.News.Asks != nil:
+		v.Node, words = p.News.Asks.ID, "Show who waits"
+	case p.News.Failed != nil:
+		v.Node, words = p.News.Failed.ID, "Show the first that failed"
+	default:
+		return "", ""
+	}
+	return v.Href(), words
+}
 
 // found says what the filter has found.
 func (p ShowPage) found() string {

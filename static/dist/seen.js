@@ -1,0 +1,1 @@
+function e(){let t=document.querySelector("[data-seen]")?.dataset.seen;t&&navigator.sendBeacon(t,new URLSearchParams)}document.addEventListener("visibilitychange",()=>{document.visibilityState==="hidden"&&e()});addEventListener("pagehide",e);setInterval(()=>{document.visibilityState==="visible"&&e()},6e4);
