@@ -85,6 +85,7 @@ func TestKeyIsDemandedWhereOneIsConfigured(t *testing.T) {
 			{name: "health needs none", ask: "GET /api/v1/health", status: http.StatusOK},
 			{name: "readiness needs none", ask: "GET /readyz", status: http.StatusOK},
 			{name: "the description needs none", ask: "GET /api/v1/openapi.yaml", status: http.StatusOK, says: "openapi: 3.1"},
+			{name: "neither does the SDK", ask: "GET /sdk/python/agentfield.tar.gz", status: http.StatusOK, says: "\x1f\x8b"},
 			{name: "what does not exist", ask: "GET /api/v1/nothing", status: http.StatusNotFound, must: map[string]string{"code": "endpoint_not_found"}},
 		})
 	}, func(c *config.Config) { c.APIKey = "s3cret-key" })

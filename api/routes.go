@@ -90,6 +90,7 @@ func (s *Server) Open() []Route {
 		{"GET", "/health", access.Public, s.health},
 		{"GET", "/api/v1/health", access.Public, s.health},
 		{"GET", "/api/v1/openapi.yaml", access.Public, s.openAPIFile},
+		{"GET", "/sdk/python/agentfield.tar.gz", access.Public, s.pythonSDK},
 		{"GET", "/metrics", access.Public, adaptor.HTTPHandler(promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))},
 	}
 }

@@ -66,6 +66,8 @@ type Server struct {
 	Options
 	app   *fiber.App
 	final *lru.Cache[string, []byte] // answers about executions that have ended, for batch-status
+
+	python sdkArchive
 }
 
 // New wires routes and middleware.

@@ -74,7 +74,7 @@ func (p program) root() *cobra.Command {
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	config.AddFlags(root.Flags())
-	root.AddCommand(p.server(), p.demo(), p.migrate(), p.health(), p.config(), p.token(), p.user(), p.audit(), p.version())
+	root.AddCommand(p.server(), p.demo(), p.init(), p.dev(), p.runAgent(), p.migrate(), p.health(), p.config(), p.token(), p.user(), p.audit(), p.version())
 	for _, c := range root.Commands() {
 		noArguments(c)
 	}

@@ -26,6 +26,12 @@ type running struct {
 func start(t *testing.T, environ []string, args ...string) *running {
 	t.Helper()
 	t.Chdir(t.TempDir())
+	return startHere(t, environ, args...)
+}
+
+// startHere is start in the present directory.
+func startHere(t *testing.T, environ []string, args ...string) *running {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{stdout: newWatched(), stderr: newWatched(), stop: stop, code: make(chan int, 1)}
 	p := program{stdout: r.stdout, stderr: r.stderr, environ: environ}
