@@ -51,17 +51,10 @@ func (p program) health() *cobra.Command {
 // serverURL decides whom to ask.
 func (p program) serverURL(c *cobra.Command, named string) (string, error) {
 	if named == "" {
-		for _, pair := range p.environ {
-			if value, ok := strings.CutPrefix(pair, "AGENTFIELD_SERVER="); ok {
-				named = value
-			}
-		}
+		named = p.variable("AGENTFIELD_SERVER", "AGENTFIELD_SERVER_URL")
 	}
 	if named != "" {
-		if !strings.HasPrefix(named, "http://") && !strings.HasPrefix(named, "https://") {
-			return "", usageError{fmt.Errorf("the server is %q: write its address with http:// or https://", named)}
-		}
-		return strings.TrimRight(named, "/"), nil
+		return serverAddress(named)
 	}
 	cfg, err := p.settings(c)
 	if err != nil {

@@ -44,12 +44,18 @@ func startHere(t *testing.T, environ []string, args ...string) *running {
 func (r *running) end(t *testing.T) int {
 	t.Helper()
 	r.stop()
+	return r.wait(t)
+}
+
+// wait waits until the verb ends by itself, and returns its exit code.
+func (r *running) wait(t *testing.T) int {
+	t.Helper()
 	select {
 	case code := <-r.code:
 		r.code <- code
 		return code
 	case <-time.After(time.Minute):
-		t.Fatalf("it does not stop; stderr: %s", r.stderr)
+		t.Fatalf("it does not end; stderr: %s", r.stderr)
 		return -1
 	}
 }
