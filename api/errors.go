@@ -91,6 +91,8 @@ func executionFailure(err error) *failure {
 		return &failure{status: fiber.StatusServiceUnavailable, code: "draining", title: "Shutting down", details: err.Error(), retryAfter: 2 * time.Second}
 	case errors.Is(err, execution.ErrIdempotencyKey):
 		return &failure{status: fiber.StatusUnprocessableEntity, code: "idempotency_key_reused", title: "Idempotency-Key reused", details: err.Error()}
+	case errors.Is(err, execution.ErrInsideAgent):
+		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: err.Error()}
 	case errors.Is(err, execution.ErrStaleAttempt):
 		return &failure{status: fiber.StatusConflict, code: "stale_attempt", title: "stale_attempt", details: err.Error()}
 	case errors.Is(err, execution.ErrTerminalConflict):

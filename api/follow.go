@@ -210,13 +210,13 @@ type runEvent struct {
 
 func (f *followed) tell(w *bufio.Writer, e models.Event) {
 	id := *e.ExecutionID
-	_, known := f.status[id]
+	before, known := f.status[id]
 	status, moved := models.ParseStatus(strings.TrimPrefix(e.Kind, "execution."))
 	if moved {
 		f.status[id] = status
 	}
 	out := runEvent{
-		Type: frameType(e, status, known), Event: e.Kind, ExecutionID: id, WorkflowID: f.run.Workflow(), RunID: f.run.ID, NodeID: e.NodeID,
+		Type: frameType(e, before, status, known), Event: e.Kind, ExecutionID: id, WorkflowID: f.run.Workflow(), RunID: f.run.ID, NodeID: e.NodeID,
 		Status: f.status[id], At: formatMs(e.At),
 	}
 	if e.Data != nil {
@@ -226,12 +226,15 @@ func (f *followed) tell(w *bufio.Writer, e models.Event) {
 }
 
 // frameType is the word of the protocol for what happened.
-func frameType(e models.Event, status models.Status, known bool) string {
+func frameType(e models.Event, before, status models.Status, known bool) string {
 	if !known && status != "" {
 		return "execution_created"
 	}
 	if _, h := hintOf(e); e.Kind == event.KindApproval && h.Status != "pending" && h.Status != "held" {
 		return "execution_approval_resolved"
+	}
+	if before == models.Paused && !status.Terminal() && status != "" {
+		return "execution_resumed"
 	}
 	switch status { //nolint:exhaustive // the others have no word of their own
 	case models.Running:

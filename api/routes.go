@@ -35,7 +35,7 @@ func (s *Server) Shared() []Route {
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.aboutRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.nodeRoutes(), s.endpointRoutes(), s.hookRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
+	}, s.aboutRoutes(), s.pauseRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.nodeRoutes(), s.endpointRoutes(), s.hookRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.

@@ -72,6 +72,8 @@ func twins() map[string]string {
 		"GET /runs/:run/dag.svg":    "GET /workflows/:run/dag.svg",
 		"GET /runs/:run/dag.txt":    "GET /workflows/:run/dag.txt",
 		"POST /runs/:run/cancel":    "POST /workflows/:run/cancel-tree",
+		"POST /runs/:run/pause":     "POST /workflows/:run/pause-tree",
+		"POST /runs/:run/resume":    "POST /workflows/:run/resume-tree",
 		"GET /g":                    "GET /executions",
 		"GET /g/:id":                "GET /executions/:id",
 		"GET /events":               "GET /executions/:id/events",

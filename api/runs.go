@@ -293,6 +293,8 @@ func (s *Server) runPage(c *fiber.Ctx) error {
 	if seen != nil {
 		p.News = workflow.News(r.Graph, seen.SeenAt)
 	}
+	p.Paused = r.Counts[models.Paused]
+	p.Pausable = r.Counts[models.Pending] + r.Counts[models.Queued] + r.Counts[models.Running]
 	s.drawRun(&p, r)
 	if p.Chosen, err = s.chosenStep(c, r, p.Picture); err != nil {
 		return err

@@ -23,6 +23,8 @@ func (s *Server) workflowRoutes() []Route {
 		{"GET", "/workflows/:run/dag.txt", access.Read, s.exportText},
 		{"GET", "/workflows/:run/events", access.Read, s.followRun},
 		{"POST", "/workflows/:run/cancel-tree", access.Execute, s.cancelTree},
+		{"POST", "/workflows/:run/pause-tree", access.Execute, s.pauseTree},
+		{"POST", "/workflows/:run/resume-tree", access.Execute, s.resumeTree},
 	}
 }
 
@@ -33,6 +35,8 @@ func (s *Server) workflowPages() []Route {
 		{"GET", "/runs/:run/dag.svg", access.Read, s.exportSVG},
 		{"GET", "/runs/:run/dag.txt", access.Read, s.exportText},
 		{"POST", "/runs/:run/cancel", access.Execute, s.cancelTree},
+		{"POST", "/runs/:run/pause", access.Execute, s.pauseTree},
+		{"POST", "/runs/:run/resume", access.Execute, s.resumeTree},
 	}
 }
 
@@ -43,7 +47,7 @@ func (s *Server) Tools() []Route {
 		{"POST", "/v1/workflows/:run/cancel-tree", access.Execute, s.cancelTree},
 		{"GET", "/v2/workflow-runs", access.Read, s.listWorkflowRuns},
 		{"GET", "/v2/workflow-runs/:run", access.Read, s.showWorkflowRun},
-	}, s.saidTools())
+	}, s.saidTools(), s.pauseTools())
 }
 
 // graph is a run as it was read for one answer.

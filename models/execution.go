@@ -23,7 +23,8 @@ type Execution struct {
 	MaxAttempts  int   `gorm:"not null"`
 	Redeliveries int   `gorm:"not null"` // attempts lost with a replica of ours, counted apart
 	LeaseOwner   *string
-	HeldBy       *string // while it waits: the replica that has its call open
+	HeldBy       *string // while it waits or is paused: the replica that has its call open
+	PausedIn     *Status // while it is paused: the status in which that was
 	InstanceID   *string // the node's instance that took the current attempt
 	RetryPolicy  *string // JSON of RetryPolicy, when the caller gave one
 	TimeoutMs    *int64

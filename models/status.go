@@ -28,7 +28,7 @@ var Statuses = []Status{Pending, Queued, Running, Waiting, Paused, Succeeded, Fa
 
 // transitions is the state machine of requirements.md 1.4 and wire.md 5.2: what may follow each status.
 var transitions = map[Status][]Status{
-	Pending: {Queued, Running, Failed, Timeout, Cancelled},
+	Pending: {Queued, Running, Paused, Failed, Timeout, Cancelled},
 	Queued:  {Pending, Running, Paused, Failed, Timeout, Cancelled},
 	Running: {Queued, Waiting, Paused, Succeeded, Failed, Timeout, Cancelled},
 	Waiting: {Running, Failed, Timeout, Cancelled},

@@ -3,6 +3,7 @@ package execution
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,39 +11,66 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
-// Cancelled tells what a cancel did.
-type Cancelled struct {
+// Moved tells what an act of an operator did.
+type Moved struct {
 	Row      *models.Execution
 	Previous models.Status
 }
 
 // Cancel ends an execution by hand, wherever it stands; the agent is told if it has the call. *StateError when it has ended already.
-func (s *Service) Cancel(ctx context.Context, id, reason string) (Cancelled, error) {
-	row, err := s.Row(ctx, id)
-	for range 3 { // the status may change between reading and moving; each try judges anew
-		if err != nil {
-			return Cancelled{}, err
-		}
+func (s *Service) Cancel(ctx context.Context, id, reason string) (Moved, error) {
+	return s.operate(ctx, id, func(row *models.Execution) (Moved, error) {
 		if row.Status.Terminal() {
-			return Cancelled{}, &StateError{ID: id, Status: row.Status, Wanted: string(models.Cancelled)}
+			return Moved{}, &StateError{ID: id, Status: row.Status, Wanted: string(models.Cancelled)}
 		}
 		m := &move{
 			id: id, from: []models.Status{row.Status}, to: models.Cancelled, reason: clean(reason), attempt: row.Attempt,
-			instance: s.inFlight.instance(id), notify: row.Attempt > 0 && row.Status != models.Queued && row.Status != models.Pending,
+			instance: s.inFlight.instance(id), notify: dispatched(row),
 		}
 		ours, err := s.transition(ctx, m)
+		if err != nil || !ours {
+			return Moved{}, errors.Join(err, notOurs(ours))
+		}
+		s.teller.Wake()
+		return Moved{Row: m.row, Previous: row.Status}, nil
+	})
+}
+
+// dispatched reports whether an agent may have the call.
+func dispatched(row *models.Execution) bool {
+	status := row.Status
+	if row.PausedIn != nil {
+		status = *row.PausedIn
+	}
+	return row.Attempt > 0 && status != models.Queued && status != models.Pending
+}
+
+// errRaced says that the status has changed between reading and moving.
+var errRaced = errors.New("the execution has moved on in this moment: look again")
+
+func notOurs(ours bool) error {
+	if ours {
+		return nil
+	}
+	return errRaced
+}
+
+// operate judges an execution and moves it; when it moves on in between it is judged anew.
+func (s *Service) operate(ctx context.Context, id string, act func(*models.Execution) (Moved, error)) (Moved, error) {
+	const tries = 3
+	for n := 1; ; n++ {
+		row, err := s.Row(ctx, id)
 		if err != nil {
-			return Cancelled{}, err
+			return Moved{}, err
 		}
-		if ours {
-			s.teller.Wake()
-			return Cancelled{Row: m.row, Previous: row.Status}, nil
-		}
-		if row, err = s.Row(ctx, id); err != nil {
-			return Cancelled{}, err
+		moved, err := act(row)
+		switch {
+		case !errors.Is(err, errRaced):
+			return moved, err
+		case n == tries:
+			return Moved{}, &StateError{ID: id, Status: row.Status, Wanted: "changed: it moves on too fast"}
 		}
 	}
-	return Cancelled{}, &StateError{ID: id, Status: row.Status, Wanted: string(models.Cancelled)}
 }
 
 const noticeAttempts = 4

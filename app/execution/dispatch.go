@@ -166,7 +166,7 @@ var replicaLost = &failure{
 	message: "the control plane was lost during the call, and the request asked not to repeat it (or it was lost too often)",
 }
 
-// keep holds on to an outcome that cannot be applied: until the decision if the execution waits for one (wire.md 3.9), else in the
+// keep holds on to an outcome that cannot be applied: until the decision if the execution waits for one (wire.md 3.9) or until it is resumed, else in the
 // event log.
 func (s *Service) keep(ctx context.Context, c *claimed, out result) error {
 	row, err := s.Row(ctx, c.ID)
@@ -176,7 +176,7 @@ func (s *Service) keep(ctx context.Context, c *claimed, out result) error {
 	if out.givenUp != nil {
 		return nil //nolint:nilerr // we broke it off: the agent has not said anything
 	}
-	if row.Status == models.Waiting && row.Attempt == c.Attempt {
+	if (row.Status == models.Waiting || row.Status == models.Paused) && row.Attempt == c.Attempt {
 		kept := keptOutcome{Result: out.body, Details: out.details}
 		if f := out.failure; f != nil {
 			kept.Failed, kept.Code, kept.Category, kept.Class, kept.Error = true, f.code, f.category, f.class, f.message

@@ -24,6 +24,14 @@ var words = func() map[string]func(ctx context.Context, r *rig, id string, calls
 			_, err := r.Cancel(ctx, id, "cancelled")
 			return err
 		},
+		"pause": func(ctx context.Context, r *rig, id string, _ []execution.Taken) error {
+			_, err := r.Pause(ctx, id, "wait", nil)
+			return err
+		},
+		"resume": func(ctx context.Context, r *rig, id string, _ []execution.Taken) error {
+			_, err := r.Unpause(ctx, id, nil)
+			return err
+		},
 		"limit": func(ctx context.Context, r *rig, id string, _ []execution.Taken) error { return r.TimeOut(ctx, id) },
 		"progress": func(ctx context.Context, r *rig, id string, _ []execution.Taken) error {
 			half := 0.5

@@ -50,10 +50,10 @@ func (s *Service) Report(ctx context.Context, id string, r Report) (Finished, er
 	if row.Status.Terminal() {
 		return s.lateReport(ctx, row, r)
 	}
-	if r.Status == row.Status {
+	if r.Status == row.Status || row.Status == models.Paused && r.Status == models.Running { // an operator resumes, not the agent
 		return s.Get(ctx, id)
 	}
-	if row.Status == models.Waiting && r.Status == models.Succeeded && row.Rounds > 0 {
+	if r.Status == models.Succeeded && (row.Status == models.Waiting && row.Rounds > 0 || row.Status == models.Paused) {
 		if err := s.keepOutcome(ctx, row, keptOutcome{Result: r.Result}); err != nil {
 			return Finished{}, err
 		}

@@ -80,11 +80,16 @@ var fromWaiting = []models.Status{models.Waiting}
 
 // Resume moves a waiting execution back to running. What the agent reported meanwhile becomes the end at once.
 func (s *Service) Resume(ctx context.Context, tx *database.Tx, id, reason string) (*models.Execution, error) {
-	row, err := s.leave(ctx, tx, &move{id: id, from: fromWaiting, to: models.Running, reason: reason})
+	return s.goOn(ctx, tx, &move{id: id, from: fromWaiting, to: models.Running, reason: reason})
+}
+
+// goOn moves an execution back to running. What came of it meanwhile becomes its end at once.
+func (s *Service) goOn(ctx context.Context, tx *database.Tx, m *move) (*models.Execution, error) {
+	row, err := s.leave(ctx, tx, m)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := s.keptIn(ctx, tx, id)
+	kept, err := s.keptIn(ctx, tx, m.id)
 	if err != nil || kept == nil {
 		return row, err
 	}
@@ -164,7 +169,7 @@ func (s *Service) Tell(ctx context.Context, tx *database.Tx, row *models.Executi
 	return nil
 }
 
-// keptOutcome is what an agent reported while its execution waited.
+// keptOutcome is what an agent reported while its execution waited or was paused.
 type keptOutcome struct {
 	Failed   bool            `json:"failed,omitempty"`
 	Code     string          `json:"code,omitempty"` // as of a failure, as are the three that follow
@@ -175,7 +180,7 @@ type keptOutcome struct {
 	Details  json.RawMessage `json:"details,omitempty"`
 }
 
-// keepOutcome stores it until the decision; should that have come in this moment, it is applied at once.
+// keepOutcome stores it until the decision, or until an operator resumes; should that have come in this moment, it is applied at once.
 func (s *Service) keepOutcome(ctx context.Context, row *models.Execution, kept keptOutcome) error {
 	text, err := json.Marshal(kept)
 	if err != nil {
@@ -190,7 +195,7 @@ func (s *Service) keepOutcome(ctx context.Context, row *models.Execution, kept k
 		case is.Status == models.Running && is.Attempt == row.Attempt:
 			_, err := s.applyKept(ctx, tx, is, &kept)
 			return err
-		case is.Status != models.Waiting:
+		case is.Status != models.Waiting && is.Status != models.Paused:
 			return s.Events.Append(ctx, tx, s.eventOf(is, event.KindLateReport, map[string]any{"source": "kept", "result": cut(string(kept.Result), 4096)}))
 		}
 		if err := storePayloads(ctx, tx, []storedPayload{{row.ID, models.PayloadKept, s.newBody(text)}}); err != nil {

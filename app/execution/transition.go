@@ -70,7 +70,7 @@ func (s *Service) newBody(raw []byte) *body {
 const executionColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	status_reason, available_at, attempt, failures, max_attempts, redeliveries, lease_owner, instance_id, retry_policy, timeout_ms, deadline_at,
 	has_webhook, context, trace, created_at, started_at, finished_at, error_code, error_category, error_message, error_status, progress,
-	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds, started_by, held_by, rerun_of, local, error_group`
+	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds, started_by, held_by, rerun_of, local, error_group, paused_in`
 
 func scanExecution(rows database.Rows) (*models.Execution, error) {
 	e := &models.Execution{}
@@ -78,26 +78,28 @@ func scanExecution(rows database.Rows) (*models.Execution, error) {
 		&e.Status, &e.StatusReason, &e.AvailableAt, &e.Attempt, &e.Failures, &e.MaxAttempts, &e.Redeliveries, &e.LeaseOwner, &e.InstanceID, &e.RetryPolicy,
 		&e.TimeoutMs, &e.DeadlineAt, &e.HasWebhook, &e.Context, &e.Trace, &e.CreatedAt, &e.StartedAt, &e.FinishedAt, &e.ErrorCode, &e.ErrorCategory,
 		&e.ErrorMessage, &e.ErrorStatus, &e.Progress, &e.ProgressNote, &e.InputBytes, &e.ResultBytes,
-		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds, &e.StartedBy, &e.HeldBy, &e.RerunOf, &e.Local, &e.ErrorGroup)
+		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds, &e.StartedBy, &e.HeldBy, &e.RerunOf, &e.Local, &e.ErrorGroup, &e.PausedIn)
 	return e, err
 }
 
 // updateOne moves one row. The guards are written so that one text serves every move: $2 is ",running,waiting,". A lease ends with each
-// move, but who has the call open while a person decides gets it back afterwards: if they are gone by then, it is taken from them as any
+// move, but who has the call open while a person decides or an operator holds it back gets it back afterwards: if they are gone by then, it is taken from them as any
 // other, and the call is made again.
 const updateOne = updateGuarded + ` RETURNING ` + executionColumns
 
 const updateGuarded = `UPDATE executions SET status = $3, status_reason = $4, error_code = $5, error_category = $6, error_message = $7,
 	error_status = $8, available_at = $9, finished_at = $10, attempt = attempt - $11, failures = failures + $12,
 	redeliveries = redeliveries + $13, instance_id = coalesce($14, instance_id), lease_owner = CASE WHEN $3 = 'running' THEN held_by END,
-	held_by = CASE WHEN $3 = 'waiting' THEN lease_owner END, result_bytes = result_bytes + $15, error_group = $18
+	held_by = CASE WHEN $3 IN ('waiting', 'paused') THEN lease_owner END, result_bytes = result_bytes + $15, error_group = $18,
+	paused_in = CASE WHEN $3 = 'paused' THEN status END
 	WHERE id = $1 AND instr($2, ',' || status || ',') > 0 AND ($16 = 0 OR attempt = $16) AND ($17 = '' OR lease_owner = $17)`
 
 // updateMany is updateOne for a whole batch of PostgreSQL.
 var updateMany = `UPDATE executions e SET status = v.status, status_reason = v.reason, error_code = v.code, error_category = v.category,
 	error_message = v.message, error_status = v.http, available_at = v.available, finished_at = v.finished, attempt = e.attempt - v.give_back,
 	failures = e.failures + v.failures, redeliveries = e.redeliveries + v.redeliveries, instance_id = coalesce(v.instance, e.instance_id),
-	lease_owner = CASE WHEN v.status = 'running' THEN e.held_by END, held_by = CASE WHEN v.status = 'waiting' THEN e.lease_owner END,
+	lease_owner = CASE WHEN v.status = 'running' THEN e.held_by END, held_by = CASE WHEN v.status IN ('waiting', 'paused') THEN e.lease_owner END,
+	paused_in = CASE WHEN v.status = 'paused' THEN e.status END,
 	result_bytes = e.result_bytes + v.bytes, error_group = v.error_group
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::bigint[], $10::bigint[],
 		$11::int[], $12::int[], $13::int[], $14::text[], $15::bigint[], $16::int[], $17::text[], $18::text[])
@@ -236,7 +238,7 @@ func moveEach(ctx context.Context, tx *database.Tx, moves []*move, now int64) er
 // applied is the known row with the move made, field by field what updateGuarded writes.
 func (m *move) applied(now int64) *models.Execution {
 	row := *m.known
-	row.Status, row.StatusReason, row.LeaseOwner, row.HeldBy = m.to, optional(m.reason), nil, nil
+	row.Status, row.StatusReason, row.LeaseOwner, row.HeldBy, row.PausedIn = m.to, optional(m.reason), nil, nil, nil
 	row.AvailableAt = now + m.after.Milliseconds()
 	row.Attempt -= m.giveBack
 	row.Failures += m.failures
@@ -468,7 +470,7 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 	if row.Status.Terminal() || row.Status == models.Waiting {
 		s.waiters.settled(row, result)
 	}
-	if row.Status == models.Waiting {
+	if row.Status == models.Waiting || row.Status == models.Paused {
 		s.inFlight.free(row.ID)
 	}
 	if row.Status.Terminal() {
@@ -482,14 +484,14 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 	}
 }
 
-// Time with a person is not charged, neither to the execution that waits nor to those above it that wait for it: their deadlines rest
-// while anything at or below them waits, and go on with what was left.
+// Time with a person is not charged, neither to the execution that waits or is paused nor to those above it that wait for it: their
+// deadlines rest while anything at or below them does, and go on with what was left.
 
 const (
 	hold = ` UPDATE executions SET holds = holds + 1,
 		deadline_left_ms = CASE WHEN holds = 0 THEN deadline_at - $2 ELSE deadline_left_ms END,
 		deadline_at = CASE WHEN holds = 0 THEN NULL ELSE deadline_at END,
-		waiting_since = CASE WHEN id = $1 THEN $2 ELSE waiting_since END
+		waiting_since = CASE WHEN id = $1 AND status = 'waiting' THEN $2 ELSE waiting_since END
 		WHERE id IN (SELECT id FROM chain) AND finished_at IS NULL`
 	unhold = ` UPDATE executions SET holds = holds - 1,
 		deadline_at = CASE WHEN holds = 1 AND deadline_left_ms IS NOT NULL THEN $2 + deadline_left_ms ELSE deadline_at END,
@@ -518,15 +520,18 @@ const lockChains = `WITH RECURSIVE chain(id) AS (SELECT unnest($1::text[]) COLLA
 func (m *move) rests() string {
 	switch {
 	case m.row == nil:
-	case m.to == models.Waiting:
+	case m.to == models.Waiting, m.to == models.Paused:
 		return hold
-	case m.row.WaitingSince != nil:
+	case m.row.WaitingSince != nil, m.resumes():
 		return unhold
 	}
 	return ""
 }
 
-// restDeadlines follows the moves into and out of waiting.
+// resumes: moves out of paused name no other status.
+func (m *move) resumes() bool { return len(m.from) == 1 && m.from[0] == models.Paused }
+
+// restDeadlines follows the moves into and out of waiting and paused.
 func (s *Service) restDeadlines(ctx context.Context, tx *database.Tx, moves []*move, now int64) error {
 	moves = slices.DeleteFunc(slices.Clone(moves), func(m *move) bool { return m.rests() == "" })
 	if len(moves) == 0 {
@@ -546,7 +551,7 @@ func (s *Service) restDeadlines(ctx context.Context, tx *database.Tx, moves []*m
 		if _, err := tx.Exec(ctx, chainAbove(tx.Postgres())+statement, m.id, now); err != nil {
 			return fmt.Errorf("rest the deadlines above %s: %w", m.id, err)
 		}
-		if statement == unhold && s.LeftWaiting != nil {
+		if m.row.WaitingSince != nil && statement == unhold && s.LeftWaiting != nil {
 			if err := s.LeftWaiting(ctx, tx, m.row, now); err != nil {
 				return err
 			}
@@ -767,12 +772,12 @@ func joinChain(ctx context.Context, tx *database.Tx, row *models.Execution) erro
 const (
 	releaseLease = `UPDATE executions SET lease_owner = NULL, instance_id = $1
 		WHERE id = $2 AND status = 'running' AND lease_owner = $3 AND attempt = $4 RETURNING run_id, node_id`
-	// The node took the call over while the execution waited: nobody has it open any more.
+	// The node took the call over while the execution waited or was paused: nobody has it open any more.
 	releaseHeld = `UPDATE executions SET held_by = NULL, instance_id = $1
-		WHERE id = $2 AND status = 'waiting' AND held_by = $3 AND attempt = $4 RETURNING run_id, node_id`
+		WHERE id = $2 AND status IN ('waiting', 'paused') AND held_by = $3 AND attempt = $4 RETURNING run_id, node_id`
 	countRound  = `UPDATE executions SET rounds = rounds + 1 WHERE id = $1 RETURNING rounds`
 	setProgress = `UPDATE executions SET progress = coalesce($1, progress), progress_note = coalesce($2, progress_note)
-		WHERE id = $3 AND status IN ('running', 'waiting') RETURNING run_id, node_id, attempt`
+		WHERE id = $3 AND status IN ('running', 'waiting', 'paused') RETURNING run_id, node_id, attempt`
 )
 
 // release gives up the lease of a call that its node has taken over (202): the execution stays running under its deadline until the

@@ -9,12 +9,12 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
-// Member is what became of one execution of a run that was cancelled.
+// Member is what became of one execution of a run that was cancelled, paused or resumed.
 type Member struct {
 	ID       string
 	Previous models.Status // where it stood
 	Status   models.Status // where it stands now
-	Err      error         // *StateError when it ended by itself in the meantime
+	Err      error         // *StateError when it has moved on by itself in the meantime
 }
 
 const (
@@ -30,14 +30,14 @@ func (s *Service) CancelRun(ctx context.Context, runID, reason string) ([]Member
 	var all []Member
 	known := map[string]bool{}
 	for range cancelPasses {
-		open, err := s.open(ctx, runID, known)
+		open, err := s.open(ctx, selectOpen, runID, known)
 		if err != nil {
 			return all, err
 		}
 		if len(open) == 0 {
 			return all, nil
 		}
-		s.cancelAll(ctx, open, reason)
+		s.actOnAll(ctx, open, func(ctx context.Context, id string) (Moved, error) { return s.Cancel(ctx, id, reason) })
 		for _, m := range open {
 			known[m.ID] = true
 		}
@@ -47,8 +47,8 @@ func (s *Service) CancelRun(ctx context.Context, runID, reason string) ([]Member
 }
 
 // open lists what has not ended and was not met in an earlier pass.
-func (s *Service) open(ctx context.Context, runID string, known map[string]bool) ([]Member, error) {
-	rows, err := s.DB.Query(ctx, selectOpen, runID)
+func (s *Service) open(ctx context.Context, query, runID string, known map[string]bool) ([]Member, error) {
+	rows, err := s.DB.Query(ctx, query, runID)
 	if err != nil {
 		return nil, fmt.Errorf("read what has not ended in %s: %w", runID, err)
 	}
@@ -66,21 +66,21 @@ func (s *Service) open(ctx context.Context, runID string, known map[string]bool)
 	return open, rows.Err()
 }
 
-// cancelAll cancels many at a time, so that they share their commits.
-func (s *Service) cancelAll(ctx context.Context, members []Member, reason string) {
+// actOnAll acts on many at a time, so that they share their commits.
+func (s *Service) actOnAll(ctx context.Context, members []Member, act func(ctx context.Context, id string) (Moved, error)) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, cancelTogether)
 	for i := range members {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			members[i].cancelled(s.Cancel(ctx, members[i].ID, reason))
+			members[i].became(act(ctx, members[i].ID))
 		})
 	}
 	wg.Wait()
 }
 
-func (m *Member) cancelled(done Cancelled, err error) {
+func (m *Member) became(done Moved, err error) {
 	m.Err, m.Status = err, m.Previous
 	var state *StateError
 	switch {

@@ -28,6 +28,8 @@ type ShowPage struct {
 	Outline   *Outline
 	Chosen    *Chosen
 	CanCancel bool
+	Paused    int // executions that an operator holds back
+	Pausable  int // those that could be
 }
 
 // Chosen is the execution that the panel shows.
