@@ -8,8 +8,8 @@ const out = "static/dist";
 const budgets = { "app.js": 30 * 1024, "app.css": 10 * 1024, ".js": 4 * 1024, ".css": 5 * 1024 };
 // loaded only by their pages
 const own = [
-  ...["execution.ts", "execution.css", "graph.ts", "timeline.ts", "runs.css", "lists.css", "nodes.css", "palette.ts", "hints.ts"],
-  ...["webhooks.css", "seen.ts"],
+  ...["execution.ts", "execution.css", "graph.ts", "timeline.ts", "runs.css", "lists.css", "palette.ts", "hints.ts"],
+  ...["nodes.css", "functions.css", "webhooks.css", "seen.ts"],
 ];
 
 const images = ["icons.svg", "favicon.svg"];

@@ -111,7 +111,7 @@ func viewOfNode(a *node.AgentJSON, load execution.Load, limits node.Limits) node
 		for _, f := range functions {
 			n.Functions = append(n.Functions, nodeviews.Function{
 				Name: f.ID, Kind: kind, Description: f.Description, Input: indented(f.InputSchema), Output: indented(f.OutputSchema),
-				Idempotent: slices.Contains(f.Tags, "idempotent"),
+				Idempotent: slices.Contains(f.Tags, "idempotent"), Tags: f.Tags,
 			})
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/agentfield/agentfield/models"
 	"github.com/agentfield/agentfield/views/executions"
 	"github.com/agentfield/agentfield/views/layout"
+	"github.com/agentfield/agentfield/views/values"
 )
 
 // aboutRoutes are what people and programs do with one execution besides reading and ending it.
@@ -79,15 +80,9 @@ func (s *Server) rerunPage(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	draft, err := s.Desk.Draft(c.UserContext(), principal(c).Name, desk.Rerun, row.ID)
-	if err != nil {
-		return err
-	}
 	e := editing{row: row}
-	if draft != nil {
-		if e.typed, err = url.ParseQuery(draft.Text); err == nil {
-			e.saved = &draft.UpdatedAt
-		}
+	if e.typed, e.saved, err = s.inputDraft(c, desk.Rerun, row.ID); err != nil {
+		return err
 	}
 	return s.editPage(c, fiber.StatusOK, e)
 }
@@ -106,19 +101,20 @@ func (s *Server) editPage(c *fiber.Ctx, status int, e editing) error {
 	p := executions.RerunPage{
 		Frame: s.frame(c, "Run again", "executions", layout.Crumb{Label: "Executions", Href: "/executions"},
 			layout.Crumb{Label: row.Target(), Href: "/executions/" + row.ID}, layout.Crumb{Label: "Run again"}),
-		Execution: row, Saved: e.saved, Problems: e.problems, Key: execution.NewID(), Gone: e.gone,
+		Execution: row, Saved: e.saved, Key: execution.NewID(), Gone: e.gone,
+		Input: values.Input{Form: "rerun", Path: executions.RerunPath(row.ID), Problems: e.problems},
 	}
 	p.Frame.Live = false
 	var err error
-	if p.Input, err = s.Executions.PayloadOrNil(ctx, row.ID, models.PayloadInput); err != nil {
+	if p.Input.Was, err = s.Executions.PayloadOrNil(ctx, row.ID, models.PayloadInput); err != nil {
 		return err
 	}
-	if p.Schema, err = s.Nodes.InputSchema(ctx, row.NodeID, row.Function); errors.Is(err, node.ErrUnknownNode) || errors.Is(err, node.ErrUnknownFunction) {
+	if p.Input.Schema, err = s.Nodes.InputSchema(ctx, row.NodeID, row.Function); errors.Is(err, node.ErrUnknownNode) || errors.Is(err, node.ErrUnknownFunction) {
 		p.Gone = upper(err.Error()) + "."
 	} else if err != nil {
 		return err
 	}
-	p.Fill(e.typed)
+	p.Input.Fill(e.typed)
 	return page(c, status, executions.Rerun(p))
 }
 
@@ -132,7 +128,7 @@ func (s *Server) rerunByForm(c *fiber.Ctx) error {
 	}
 	again := execution.Again{StartedBy: startedBy(c), By: byPerson(c)}
 	e := editing{row: row, typed: typed}
-	if again.Input, e.problems, err = s.typedInput(ctx, row, typed); err != nil {
+	if again.Input, e.problems, err = s.typedInput(ctx, row.NodeID, row.Function, typed); err != nil {
 		return err
 	}
 	if len(e.problems) > 0 {
@@ -144,7 +140,7 @@ func (s *Server) rerunByForm(c *fiber.Ctx) error {
 	started, err := s.Executions.Rerun(ctx, row.ID, again)
 	var wrong *node.InputError
 	if errors.As(err, &wrong) && again.Input != nil {
-		e.problems = executions.Misfit(wrong.Pointer, upper(wrong.Error())+".", typed)
+		e.problems = values.Misfit(wrong.Pointer, upper(wrong.Error())+".", typed)
 		return s.editPage(c, fiber.StatusUnprocessableEntity, e)
 	}
 	if err != nil {
@@ -157,13 +153,13 @@ func (s *Server) rerunByForm(c *fiber.Ctx) error {
 }
 
 // typedInput is the input that a form says, nil when it says none; or what is wrong with it, by field.
-func (s *Server) typedInput(ctx context.Context, row *models.Execution, typed url.Values) ([]byte, map[string]string, error) {
+func (s *Server) typedInput(ctx context.Context, nodeID, function string, typed url.Values) ([]byte, map[string]string, error) {
 	if typed.Get("as") == "form" {
-		schema, err := s.Nodes.InputSchema(ctx, row.NodeID, row.Function)
+		schema, err := s.Nodes.InputSchema(ctx, nodeID, function)
 		if err != nil {
 			return nil, nil, err
 		}
-		input, problems := executions.ReadInput(schema, typed)
+		input, problems := values.ReadInput(schema, typed)
 		return input, problems, nil
 	}
 	text := strings.TrimSpace(typed.Get("input"))
@@ -176,27 +172,44 @@ func (s *Server) typedInput(ctx context.Context, row *models.Execution, typed ur
 	return []byte(text), nil, nil
 }
 
-// saveRerunDraft keeps what somebody types; also sent by the browser while the page goes away, and by the buttons that change how the input
-// is edited.
+// saveRerunDraft keeps what somebody types to run an execution again.
 func (s *Server) saveRerunDraft(c *fiber.Ctx) error {
 	row, err := s.Executions.Row(c.UserContext(), c.Params("id"))
 	if err != nil {
 		return err
 	}
+	return s.saveInputDraft(c, desk.Rerun, row.ID, executions.RerunPath(row.ID))
+}
+
+// inputDraft is what the visitor has typed before and not sent, and when (ms); nil when nothing.
+func (s *Server) inputDraft(c *fiber.Ctx, kind, id string) (typed url.Values, saved *int64, err error) {
+	draft, err := s.Desk.Draft(c.UserContext(), principal(c).Name, kind, id)
+	if err != nil || draft == nil {
+		return nil, nil, err
+	}
+	if typed, _ = url.ParseQuery(draft.Text); len(typed) == 0 { // nothing that can be read: the page begins anew
+		return nil, nil, nil
+	}
+	return typed, &draft.UpdatedAt, nil
+}
+
+// saveInputDraft keeps what somebody types as an input; also sent by the browser while the page goes away, and by the buttons that change
+// how it is edited, which lead back to the page.
+func (s *Server) saveInputDraft(c *fiber.Ctx, kind, id, path string) error {
 	typed := formOf(c)
 	text := plainText(typed.Get("text"))
 	button := typed.Get("to") != "" || typed.Get("discard") != ""
 	if typed.Get("to") != "" {
-		text = executions.RerunDraft(typed)
+		text = values.InputDraft(typed)
 	}
 	if typed.Get("discard") != "" {
 		text = ""
 	}
-	if err := s.Desk.SaveDraft(c.UserContext(), principal(c).Name, desk.Rerun, row.ID, text); err != nil {
+	if err := s.Desk.SaveDraft(c.UserContext(), principal(c).Name, kind, id, text); err != nil {
 		return err
 	}
 	if button {
-		return seeOther(c, executions.RerunPath(row.ID))
+		return seeOther(c, path)
 	}
 	return c.SendStatus(fiber.StatusNoContent)
 }

@@ -35,7 +35,21 @@ func (s *Server) Shared() []Route {
 		{"GET", "/executions/:id/result", access.Read, s.downloadResult},
 		{"POST", "/executions/:id/cancel", access.Execute, s.cancelExecution},
 		{"POST", "/executions/:id/webhook/retry", access.Execute, s.retryWebhook},
-	}, s.aboutRoutes(), s.pauseRoutes(), s.searchRoutes(), s.bulkRoutes(), s.runRoutes(), s.approvalRoutes(), s.nodeRoutes(), s.endpointRoutes(), s.hookRoutes(), s.whoRoutes(), s.userRoutes(), s.auditRoutes())
+	},
+		s.aboutRoutes(),
+		s.pauseRoutes(),
+		s.searchRoutes(),
+		s.bulkRoutes(),
+		s.runRoutes(),
+		s.approvalRoutes(),
+		s.nodeRoutes(),
+		s.functionRoutes(),
+		s.endpointRoutes(),
+		s.hookRoutes(),
+		s.whoRoutes(),
+		s.userRoutes(),
+		s.auditRoutes(),
+	)
 }
 
 // Machine are the routes of /api/v1 for callers and agents only.
@@ -62,7 +76,12 @@ func (s *Server) Machine() []Route {
 		{"POST", "/nodes/:id/lifecycle/status", access.Agent, s.setLifecycle},
 		{"POST", "/nodes/:id/shutdown", access.Agent, s.shutdownNode},
 		{"GET", "/discovery/capabilities", access.Read, s.capabilities},
-	}, s.saidRoutes(), s.agentApprovalRoutes(), s.workflowRoutes(), s.keyAPI())
+	},
+		s.saidRoutes(),
+		s.agentApprovalRoutes(),
+		s.workflowRoutes(),
+		s.keyAPI(),
+	)
 }
 
 // Human are the routes of the pages only.
@@ -78,7 +97,18 @@ func (s *Server) Human() []Route {
 		{"POST", "/zone", access.Public, s.setZone},
 		{"GET", "/static/*", access.Public, s.asset},
 		{"GET", "/favicon.ico", access.Public, s.favicon},
-	}, s.aboutPages(), s.savedRoutes(), s.bulkPages(), s.workflowPages(), s.runPages(), s.hookPages(), s.inboxRoutes(), s.signInRoutes(), s.keyPages())
+	},
+		s.aboutPages(),
+		s.savedRoutes(),
+		s.bulkPages(),
+		s.workflowPages(),
+		s.runPages(),
+		s.functionPages(),
+		s.hookPages(),
+		s.inboxRoutes(),
+		s.signInRoutes(),
+		s.keyPages(),
+	)
 }
 
 // Open are the routes for machines that watch the server.

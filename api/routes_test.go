@@ -77,6 +77,9 @@ func twins() map[string]string {
 		"GET /g":                    "GET /executions",
 		"GET /g/:id":                "GET /executions/:id",
 		"GET /events":               "GET /executions/:id/events",
+
+		"GET /reasoners":              "GET /discovery/capabilities",
+		"POST /reasoners/:target/try": "POST /execute/:target",
 	}
 }
 
@@ -84,7 +87,7 @@ func twins() map[string]string {
 func ownAffairs(name string) bool {
 	return slices.Contains([]string{
 		"POST /views", "POST /views/:id/delete", "POST /approvals/views", "POST /approvals/views/:id/delete", "POST /approvals/:id/draft", "PUT /approvals/:id/draft",
-		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /executions/:id/rerun/draft", "POST /executions/:id/seen", "POST /runs/:run/seen",
+		"POST /settings/profile/password", "POST /settings/profile/sign-out-everywhere", "POST /executions/:id/rerun/draft", "POST /reasoners/:target/try/draft", "POST /executions/:id/seen", "POST /runs/:run/seen",
 	}, name)
 }
 

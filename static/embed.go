@@ -33,7 +33,7 @@ var assets = sync.OnceValue(func() map[string]asset {
 			panic(err)
 		}
 		sum := sha256.Sum256(body)
-		all[entry.Name()] = asset{body: body, contentType: contentType(entry.Name()), version: hex.EncodeToString(sum[:5])}
+		all[entry.Name()] = asset{body: body, contentType: contentType(entry.Name()), version: hex.EncodeToString(sum[:3])}
 	}
 	return all
 })

@@ -21,7 +21,7 @@ func TestFilesHaveTypesAndVersionedAddresses(t *testing.T) {
 		if contentType != wanted {
 			t.Errorf("%s is %q, want %q", name, contentType, wanted)
 		}
-		if url := static.URL(name); url != "/static/"+name+"?v="+static.Version(name) || len(static.Version(name)) != 10 {
+		if url := static.URL(name); url != "/static/"+name+"?v="+static.Version(name) || len(static.Version(name)) != 6 {
 			t.Errorf("%s has the address %s", name, url)
 		}
 	}

@@ -19,6 +19,7 @@ const (
 	Execution = "execution"
 	Run       = "run"
 	Rerun     = "rerun" // the edited input of an execution that is to be repeated
+	Try       = "try"   // the input with which a function is to be tried
 )
 
 const (

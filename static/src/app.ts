@@ -25,6 +25,7 @@ document.addEventListener("htmx:responseError", (event) => {
   toast(`The server answered ${xhr.status}${request ? `, request ${request}` : ""}.`);
 });
 
+document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on phones the bar scrolls sideways
 startTicking();
 startCopying();
 startTheme();

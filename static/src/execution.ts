@@ -1,7 +1,7 @@
 // The page on which the input of an execution is edited, and the clock of an execution's page. Both are complete without it: this keeps what
 // is typed, and lets a choice take effect at once.
 
-const form = document.querySelector<HTMLFormElement>("form#rerun[data-draft]");
+const form = document.querySelector<HTMLFormElement>("form[data-draft]");
 
 // The button is for those without script.
 document.addEventListener("change", (event) => {

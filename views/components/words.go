@@ -4,6 +4,7 @@ package components
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -82,6 +83,14 @@ func Number(n int) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// Decimal writes a number with one decimal where it is small enough for that to matter.
+func Decimal(f float64) string {
+	if f >= 100 || f == math.Trunc(f) {
+		return Number(int(math.Round(f)))
+	}
+	return strconv.FormatFloat(f, 'f', 1, 64)
 }
 
 // Plural is the count and its noun: 1 execution, 2 executions.

@@ -92,6 +92,7 @@ func navigation() []entry {
 		{key: "runs", label: "Runs", href: "/runs", icon: "runs"},
 		{key: "approvals", label: "Approvals", href: "/approvals", icon: "approvals"},
 		{key: "nodes", label: "Nodes", href: "/nodes", icon: "node"},
+		{key: "reasoners", label: "Reasoners", href: "/reasoners", icon: "function"},
 		{key: "webhooks", label: "Webhooks", href: "/webhooks", icon: "webhook"},
 		{key: "audit", label: "Audit", href: "/audit", icon: "note", admin: true},
 		{key: "settings", label: "Settings", href: "/settings", icon: "system"},

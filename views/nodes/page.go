@@ -74,6 +74,7 @@ type Function struct {
 	Name, Kind, Description string
 	Input, Output           string // JSON Schema, indented; empty when there is none
 	Idempotent              bool
+	Tags                    []string
 }
 
 // ListPage is /nodes.
@@ -98,7 +99,8 @@ type ShowPage struct {
 func (p ListPage) now() time.Time { return p.Frame.Now }
 func (p ShowPage) now() time.Time { return p.Frame.Now }
 
-func href(id string) string { return "/nodes/" + url.PathEscape(id) }
+// Href is the page of a node.
+func Href(id string) string { return "/nodes/" + url.PathEscape(id) }
 
 // executions is the list of what a node does, narrowed by status.
 func executions(id, status string) string {
