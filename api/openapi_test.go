@@ -235,6 +235,9 @@ func (c *contract) schemaFor(t *testing.T, operation *openapi3.Operation, at, ab
 		}
 	}
 	if answer.Status == http.StatusNoContent && len(promised.Value.Content) == 0 {
+		c.mu.Lock()
+		c.proven[operation.OperationID] = true
+		c.mu.Unlock()
 		return nil, ""
 	}
 	media, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type"))
@@ -265,6 +268,9 @@ var everywhere = []string{ //nolint:gochecknoglobals // a constant
 func (c *contract) holdsCode(t *testing.T, operation *openapi3.Operation, about string, answer apptest.Answer) {
 	t.Helper()
 	code := answer.Text("code")
+	if code == strconv.Itoa(answer.Status) { // wire.md B30: the answers of the memory have their word in error
+		code = answer.Text("error")
+	}
 	if code == "agent_error" && answer.Status >= 400 && answer.Status < 500 {
 		return // the status is the agent's own
 	}

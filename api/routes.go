@@ -78,6 +78,7 @@ func (s *Server) Machine() []Route {
 		{"GET", "/discovery/capabilities", access.Read, s.capabilities},
 	},
 		s.saidRoutes(),
+		s.memoryRoutes(),
 		s.agentApprovalRoutes(),
 		s.workflowRoutes(),
 		s.keyAPI(),

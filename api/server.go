@@ -25,6 +25,7 @@ import (
 	"github.com/agentfield/agentfield/app/desk"
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
+	"github.com/agentfield/agentfield/app/memory"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/view"
 	"github.com/agentfield/agentfield/app/webhook"
@@ -40,6 +41,7 @@ type Options struct {
 	Workflows  *workflow.Service
 	Desk       *desk.Desk
 	Logs       *agentlog.Service
+	Memory     *memory.Service
 	Hub        *event.Hub
 	Access     *access.Service
 	Audit      *audit.Reader

@@ -25,6 +25,7 @@ import (
 	"github.com/agentfield/agentfield/app/event"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/lease"
+	"github.com/agentfield/agentfield/app/memory"
 	"github.com/agentfield/agentfield/app/node"
 	"github.com/agentfield/agentfield/app/notify"
 	"github.com/agentfield/agentfield/app/payload"
@@ -181,6 +182,7 @@ func (a *App) face(ctx context.Context) error {
 		Check: a.check, Version: Version(), PublicURL: c.PublicURL, BodyLimit: int(c.BodyLimit), MaxTimeout: c.MaxTimeout, ExportLimit: c.ExportLimit,
 		Desk:        a.desk,
 		Logs:        a.logs,
+		Memory:      &memory.Service{DB: a.db},
 		CORSOrigins: c.CORSOrigins, ApprovalSecret: c.ApprovalWebhookSecret,
 	})
 	return nil

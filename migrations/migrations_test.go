@@ -53,7 +53,7 @@ var rows = []any{
 	models.Run{},
 	models.ExecutionLog{},
 	models.ExecutionLogBook{},
-	models.LastSeen{},
+	models.Memory{}, models.LastSeen{},
 	models.BulkJob{},
 	models.BulkItem{},
 }

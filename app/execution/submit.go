@@ -159,6 +159,18 @@ func (s *Service) callByName(ctx context.Context, row *models.Execution) error {
 	return nil
 }
 
+// WorkflowName is the name by which a run is known everywhere, whichever of its ids is given: its callers' name for it, else its own id. What
+// no run is known by is returned as it is.
+func (s *Service) WorkflowName(ctx context.Context, id string) (string, error) {
+	name := id
+	err := s.DB.QueryRow(ctx, `SELECT coalesce((SELECT min(a.workflow_id) FROM run_aliases a WHERE a.run_id = r.run_id), r.run_id)
+		FROM (SELECT run_id FROM run_aliases WHERE workflow_id = $1 UNION ALL SELECT run_id FROM executions WHERE run_id = $1 LIMIT 1) r`, []any{id}, &name)
+	if err != nil && !errors.Is(err, database.ErrNoRows) {
+		return "", fmt.Errorf("look for the name of the run %q: %w", id, err)
+	}
+	return name, nil
+}
+
 // resolveRun returns the run id behind a run id or a caller's workflow id, "" when neither is known.
 func (s *Service) resolveRun(ctx context.Context, id string) (string, error) {
 	var run string

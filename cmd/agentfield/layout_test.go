@@ -41,6 +41,7 @@ func rules() []rule {
 		{from: "app/payload", within: []string{"models", "app/database"}, not: web},
 		{from: "app/event", within: []string{"models", "app/database"}, not: web},
 		{from: "app/lease", within: []string{"models", "app/database", "app/event"}, not: web},
+		{from: "app/memory", within: []string{"models", "app/database"}, not: web},
 		{from: "app/view", within: []string{"models", "app/database"}, not: web},
 		{from: "app/filter", within: []string{"models"}, not: slices.Concat(web, store, []string{"net/http"})},
 		concept("agentlog"),

@@ -62,7 +62,15 @@ class Memory:
 
     async def list(self, *, scope: Optional[str] = None) -> List[Dict[str, Any]]:
         """The entries of a scope: key, data, scope, scope_id, created_at, updated_at."""
-        return await self._send("GET", "/list" + self._query(scope=scope or self._scope))
+        entries: List[Dict[str, Any]] = []
+        after = ""
+        while True:  # page by page; a server that knows no pages sends the same again
+            page = await self._send("GET", "/list" + self._query(scope=scope or self._scope, after=after))
+            fresh = [entry for entry in page if entry["key"] > after]
+            if not fresh:
+                return entries
+            entries += fresh
+            after = max(entry["key"] for entry in fresh)
 
     async def set_vector(self, key: str, embedding: List[float], metadata: Optional[Dict[str, Any]] = None, *, scope: Optional[str] = None) -> None:
         await self._send("POST", "/vector", self._named(scope, key=key, embedding=list(embedding), metadata=metadata))

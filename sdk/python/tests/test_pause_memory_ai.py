@@ -8,6 +8,7 @@ import os
 import typing
 import unittest
 from unittest import mock
+from urllib.parse import parse_qs
 
 from agentfield import Agent, AIError, MemoryUnavailable, PauseError
 from agentfield.client import Client
@@ -137,6 +138,16 @@ class Memories(unittest.IsolatedAsyncioTestCase):
         headers = self.plane.seen("POST", "/api/v1/memory/set")[0][2]
         self.assertEqual([headers[name] for name in ("x-execution-id", "x-execution-token", "x-session-id", "x-workflow-id", "x-actor-id", "x-agent-node-id")],
                          ["exec_1", "1.token", "s1", "w1", "u1", "tester"])
+
+    async def test_a_list_is_read_page_by_page(self) -> None:
+        keys = ["a", "b", "ü"]
+        for size in (2, 9):
+            def page(request: Request) -> Response:
+                after = parse_qs(request.query).get("after", [""])[0] if size == 2 else ""
+                return reply(200, [{"key": key, "data": 1} for key in keys if key > after][:size])
+
+            self.plane.intercept = page
+            self.assertEqual([entry["key"] for entry in await self.agent.memory.session.list()], keys)
 
     async def test_vectors_history_and_changes(self) -> None:
         def answer(request: Request) -> Response:
