@@ -108,6 +108,11 @@ crash: build
 burst: build
 	@$(PG) go run ./cmd/prove burst
 
+## fairness: let one caller queue 50,000 executions and look how long another waits; a burst at a cap
+.PHONY: fairness
+fairness: build
+	@$(PG) go run ./cmd/prove fairness
+
 ## instances: let one of three instances of an agent fall ill, and restart all of them, under load; takes minutes
 .PHONY: instances
 instances: build

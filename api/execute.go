@@ -23,6 +23,8 @@ type executeRequest struct {
 	Webhook        *webhookRequest        `json:"webhook"`
 	TimeoutSeconds *float64               `json:"timeout_seconds"`
 	Retry          *execution.RetryPolicy `json:"retry"`
+	Priority       *int                   `json:"priority"`
+	Concurrency    *execution.Concurrency `json:"concurrency"`
 }
 
 type webhookRequest struct {
@@ -107,6 +109,16 @@ func (s *Server) submission(c *fiber.Ctx, mode string) (execution.Submission, er
 			return sub, badRequest("retry_invalid", "%s", err)
 		}
 		sub.Retry = *r.Retry
+	}
+	if r.Priority != nil && (*r.Priority < 0 || *r.Priority > models.MaxPriority) {
+		return sub, badRequest("invalid_parameter", "priority lies between 0, which can wait, and %d, which goes first", models.MaxPriority)
+	}
+	sub.Priority = r.Priority
+	if r.Concurrency != nil {
+		if err := r.Concurrency.Check(); err != nil {
+			return sub, badRequest("invalid_parameter", "%s", err)
+		}
+		sub.Along = *r.Concurrency
 	}
 	if r.Webhook != nil {
 		registration, err := s.Webhooks.Prepare(sub.ID, webhook.Spec{URL: r.Webhook.URL, Secret: r.Webhook.Secret, Headers: r.Webhook.Headers})

@@ -209,6 +209,10 @@ func lineageKeys(o *object, row *models.Execution) {
 	o.maybe("session_id", row.SessionID)
 	o.maybe("actor_id", row.ActorID)
 	o.number("attempt", int64(row.Attempt))
+	o.number("priority", int64(row.Priority()))
+	if row.ConcurrencyKey != nil {
+		o.value("concurrency", execution.Concurrency{Key: *row.ConcurrencyKey, Limit: *row.KeyLimit})
+	}
 }
 
 // executionEvents lists the history of one execution, oldest first, after the event id ?after=; who accepts a stream follows it.

@@ -16,7 +16,10 @@ func (r registry) Lookup(ctx context.Context, nodeID, name string) (execution.Fu
 	if err != nil {
 		return execution.Function{}, err
 	}
-	return execution.Function{NodeID: f.NodeID, Name: f.Name, Kind: f.Kind, Concurrency: f.Concurrency, Idempotent: f.Idempotent, Validate: f.Validate, Address: f}, nil
+	return execution.Function{
+		NodeID: f.NodeID, Name: f.Name, Kind: f.Kind, Limited: f.Limited, NodeDepth: f.NodeDepth, Depth: f.Depth, Idempotent: f.Idempotent,
+		Validate: f.Validate, Address: f,
+	}, nil
 }
 
 func (r registry) Claim(f execution.Function, tried map[string]bool, anyHealth bool) (execution.Instance, error) {

@@ -28,6 +28,7 @@ var rows = []any{
 	models.Function{},
 	models.Instance{},
 	models.NodeQueue{},
+	models.FunctionQueue{},
 	models.Execution{},
 	models.ExecutionPayload{},
 	models.RunAlias{},

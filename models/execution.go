@@ -17,11 +17,12 @@ type Execution struct {
 
 	Status       Status `gorm:"not null"`
 	StatusReason *string
-	AvailableAt  int64 `gorm:"not null"`
-	Attempt      int   `gorm:"not null"` // attempts begun: the fencing token together with LeaseOwner
-	Failures     int   `gorm:"not null"` // attempts that failed and count against MaxAttempts
-	MaxAttempts  int   `gorm:"not null"`
-	Redeliveries int   `gorm:"not null"` // attempts lost with a replica of ours, counted apart
+	AvailableAt  int64  `gorm:"not null"`
+	Parked       Parked `gorm:"not null"`
+	Attempt      int    `gorm:"not null"` // attempts begun: the fencing token together with LeaseOwner
+	Failures     int    `gorm:"not null"` // attempts that failed and count against MaxAttempts
+	MaxAttempts  int    `gorm:"not null"`
+	Redeliveries int    `gorm:"not null"` // attempts lost with a replica of ours, counted apart
 	LeaseOwner   *string
 	HeldBy       *string // while it waits or is paused: the replica that has its call open
 	PausedIn     *Status // while it is paused: the status in which that was
@@ -29,6 +30,11 @@ type Execution struct {
 	RetryPolicy  *string // JSON of RetryPolicy, when the caller gave one
 	TimeoutMs    *int64
 	DeadlineAt   *int64
+
+	Rank           int     `gorm:"not null"` // 0 goes first: 9 minus the priority
+	AskedBy        string  `gorm:"not null"` // who shares the node's places with others: principal, calling node or actor
+	ConcurrencyKey *string // executions of the node with this key run at most KeyLimit at once, in the order they came
+	KeyLimit       *int
 
 	Holds          int    `gorm:"not null"` // waiting executions at or below this one; while there are any the deadline rests
 	DeadlineLeftMs *int64 // what was left of the limit when it began to rest
@@ -53,6 +59,25 @@ type Execution struct {
 	RerunOf       *string // the execution that this one repeats
 	Local         bool    `gorm:"not null"` // an agent ran it by itself and told of it: nothing is ever dispatched for it
 }
+
+// Parked says why a queued execution may not be claimed.
+type Parked int16
+
+// The reasons to park an execution.
+const (
+	NotParked Parked = iota
+	PutOff           // until AvailableAt
+	BehindKey        // as many as its key allows are before it
+)
+
+// The priorities: 0 can wait, 9 goes first.
+const (
+	MaxPriority     = 9
+	DefaultPriority = 5
+)
+
+// Priority is what its caller asked for, 0 to 9.
+func (e *Execution) Priority() int { return MaxPriority - e.Rank }
 
 // Target is the name callers use: node.function.
 func (e *Execution) Target() string { return e.NodeID + "." + e.Function }

@@ -44,9 +44,21 @@ type Instance struct {
 
 // NodeQueue is the admission and fairness state of one node, apart from Node because every claim writes it.
 type NodeQueue struct {
+	NodeID         string  `gorm:"primaryKey"`
+	MaxConcurrency int     `gorm:"not null"` // 0: no cap
+	MaxDepth       int     `gorm:"not null"` // 0: the server's default
+	MaxPerMinute   int     `gorm:"not null"` // executions begun; 0: as many as come
+	OpenAt         int64   `gorm:"not null"` // us: when the rate lets the next one begin
+	LastClaimAt    int64   `gorm:"not null"`
+	ClaimToken     *string // written by releases before 0.2 only
+}
+
+// FunctionQueue holds the limits of one function. Functions without a row have none of their own.
+type FunctionQueue struct {
 	NodeID         string `gorm:"primaryKey"`
-	MaxConcurrency int    `gorm:"not null"` // 0: no cap
-	MaxDepth       int    `gorm:"not null"` // 0: the server's default
-	LastClaimAt    int64  `gorm:"not null"`
-	ClaimToken     *string
+	Function       string `gorm:"primaryKey"`
+	MaxConcurrency int    `gorm:"not null"`
+	MaxDepth       int    `gorm:"not null"`
+	MaxPerMinute   int    `gorm:"not null"`
+	OpenAt         int64  `gorm:"not null"`
 }

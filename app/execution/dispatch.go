@@ -56,11 +56,20 @@ func (s *Service) claim(ctx context.Context, n int) ([]*claimed, error) {
 func (s *Service) nextDue(ctx context.Context) (time.Duration, bool, error) {
 	var at *int64
 	now := s.DB.NowMs()
-	err := s.DB.QueryRow(ctx, `SELECT min(available_at) FROM executions WHERE status = 'queued' AND available_at > $1`, []any{now}, &at)
-	if err != nil || at == nil {
+	err := s.DB.QueryRow(ctx, `SELECT min(available_at) FROM executions WHERE status = 'queued' AND parked = 1`, nil, &at)
+	if err != nil {
 		return 0, false, err
 	}
-	return time.Duration(*at-now) * time.Millisecond, true, nil
+	if opens := s.opensAt.Load(); opens > 0 {
+		opens = opens/1000 + 1 // us to ms
+		if at == nil || opens < *at {
+			at = &opens
+		}
+	}
+	if at == nil {
+		return 0, false, nil
+	}
+	return time.Duration(max(*at-now, 0)) * time.Millisecond, true, nil
 }
 
 // run calls the agent and settles what came of it. ctx ends when this replica stops waiting for calls.

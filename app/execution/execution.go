@@ -1,6 +1,10 @@
 // Package execution is the life of one call: written down, queued, handed to an instance of its node, waited for, and finished. Its
-// invariant: the row is the truth and the queue item at once; every status is moved by transition.go under a guard, and a terminal
-// status is final.
+// invariant: the row is the truth and the queue item at once; every status is moved by transition.go and claim.go under a guard, and a
+// terminal status is final.
+//
+// Of the queue: its index holds exactly what may be claimed now. What is put off, or waits behind its concurrency key, is parked outside of
+// it, so a claim costs as much as it takes. Caps and rates are counted by the transaction that claims, while it holds the node's row. The
+// highest priority goes first; within it functions and callers take turns, and each caller's executions keep their order.
 package execution
 
 import (
@@ -59,13 +63,15 @@ func (e *StateError) Error() string {
 
 // Function is what execution needs to know of the function it calls.
 type Function struct {
-	NodeID      string
-	Name        string
-	Kind        string // reasoner or skill
-	Concurrency int    // executions of the node at once; 0: no cap
-	Idempotent  bool   // may see the same execution twice: what an instance fails goes to the next one
-	Validate    func(input []byte) error
-	Address     any // the registry's own view of the function, handed back to Claim
+	NodeID     string
+	Name       string
+	Kind       string // reasoner or skill
+	Limited    bool   // its node or itself has a cap or a rate: places are given out by the claim alone
+	NodeDepth  int    // executions that may wait for the node; 0: the server's own limit for one node
+	Depth      int    // … for this function; 0: as many as for the node
+	Idempotent bool   // may see the same execution twice: what an instance fails goes to the next one
+	Validate   func(input []byte) error
+	Address    any // the registry's own view of the function, handed back to Claim
 }
 
 // Instance is one address that a call may go to. Release gives its place back and tells how it went.
@@ -151,7 +157,9 @@ type Service struct {
 	draining  sync.Mutex // between the beginning of direct calls and Drain
 	hand      lease.Hand
 	counters  Counters
-	capped    atomic.Bool // work waits for a node with a cap: whatever ends may let it run
+	capped    atomic.Bool  // work waits for a node or a function with a cap: whatever ends may let it run
+	opensAt   atomic.Int64 // us: when a rate lets something begin; 0: nothing waits for that
+	turns     turns
 }
 
 // New wires the service; Start sets it going.

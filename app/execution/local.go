@@ -77,7 +77,8 @@ func (s *Service) vouchedFor(ctx context.Context, l Local) error {
 func (s *Service) beginLocal(ctx context.Context, l Local) (*models.Execution, bool, error) {
 	began := s.DB.NowMs() - l.Took.Milliseconds()
 	row := &models.Execution{
-		ID: l.ID, ParentID: optional(l.ParentID), NodeID: l.NodeID, Function: l.Function, FunctionKind: l.Kind, Mode: "async", Local: true,
+		Rank: rankOf(nil),
+		ID:   l.ID, ParentID: optional(l.ParentID), NodeID: l.NodeID, Function: l.Function, FunctionKind: l.Kind, Mode: "async", Local: true,
 		Status: models.Running, AvailableAt: began, Attempt: 1, MaxAttempts: 1, CreatedAt: began, StartedAt: &began, InputBytes: int64(len(l.Input)),
 	}
 	item := &submission{row: row, input: s.newBody(l.Input)}

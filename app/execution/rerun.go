@@ -32,8 +32,10 @@ func (s *Service) Rerun(ctx context.Context, id string, again Again) (Started, e
 	}
 	sub := Submission{
 		ID: NewID(), NodeID: row.NodeID, Function: row.Function, Input: again.Input, SessionID: value(row.SessionID), ActorID: value(row.ActorID),
-		Retry: parsePolicy(row.RetryPolicy), StartedBy: again.StartedBy, Key: again.Key, RerunOf: row.ID,
+		Retry: parsePolicy(row.RetryPolicy), StartedBy: again.StartedBy, Key: again.Key, RerunOf: row.ID, Along: concurrencyOf(row),
 	}
+	priority := row.Priority()
+	sub.Priority = &priority
 	if row.Context != nil {
 		sub.Context = []byte(*row.Context)
 	}

@@ -72,7 +72,7 @@ func (n *nodes) Lookup(_ context.Context, node, function string) (execution.Func
 	if function == "missing" {
 		return execution.Function{}, errNoSuchFunction
 	}
-	return execution.Function{NodeID: node, Name: function, Kind: "reasoner", Concurrency: n.cap, Idempotent: n.idempotent, Validate: func([]byte) error { return nil }}, nil
+	return execution.Function{NodeID: node, Name: function, Kind: "reasoner", Limited: n.cap > 0, Idempotent: n.idempotent, Validate: func([]byte) error { return nil }}, nil
 }
 
 func (n *nodes) addresses(node string) []string {

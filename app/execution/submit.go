@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type Submission struct {
 	Trace      string // traceparent
 	Timeout    time.Duration
 	Retry      RetryPolicy
+	Priority   *int        // 0 to 9, 9 goes first; nil: 5
+	Along      Concurrency // what it may run beside; the zero value: anything
 	Webhook    *models.WebhookRegistration
 	Key        *models.IdempotencyKey // Scope, Key and BodyHash
 	RerunOf    string                 // the execution that this one repeats
@@ -91,6 +94,8 @@ func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*su
 		Status: models.Queued, AvailableAt: now, MaxAttempts: sub.Retry.attempts(), HasWebhook: sub.Webhook != nil, Trace: optional(sub.Trace),
 		CreatedAt: now, InputBytes: int64(len(sub.Input)), RerunOf: optional(sub.RerunOf),
 	}
+	row.Rank, row.AskedBy = rankOf(sub.Priority), cmp.Or(sub.StartedBy, sub.Caller, sub.ActorID)
+	sub.Along.on(row)
 	if len(sub.Context) > 0 {
 		row.Context = optional(string(sub.Context))
 	}
@@ -104,6 +109,14 @@ func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*su
 	}
 	item := &submission{row: row, input: s.newBody(sub.Input), webhook: sub.Webhook, key: sub.Key, record: sub.Record}
 	return item, s.placeInRun(ctx, item, sub)
+}
+
+// rankOf is the place of a priority in the order of the queue.
+func rankOf(priority *int) int {
+	if priority == nil {
+		return models.MaxPriority - models.DefaultPriority
+	}
+	return models.MaxPriority - *priority
 }
 
 // placeInRun decides which run the execution belongs to (ruling C9): X-Run-ID first, then X-Workflow-ID, then the parent's run, else a
@@ -247,6 +260,9 @@ func (s *Service) insert(ctx context.Context, tx *database.Tx, items []*submissi
 	if len(accepted) == 0 {
 		return nil
 	}
+	if err := parkBehindKeys(ctx, tx, accepted); err != nil {
+		return err
+	}
 	if err := insertRows(ctx, tx, accepted); err != nil {
 		return fmt.Errorf("insert executions: %w", err)
 	}
@@ -365,19 +381,20 @@ func nameRun(ctx context.Context, tx *database.Tx, it *submission) error {
 
 const insertedColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	available_at, attempt, failures, max_attempts, redeliveries, lease_owner, retry_policy, timeout_ms, deadline_at, has_webhook, context, trace,
-	created_at, started_at, input_bytes, result_bytes, started_by, rerun_of, local`
+	created_at, started_at, input_bytes, result_bytes, started_by, rerun_of, local, rank, asked_by, concurrency_key, key_limit, parked`
 
 const insertRow = `INSERT INTO executions (` + insertedColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15, 0, $16,
-	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25, $26, $27) ON CONFLICT (id) DO NOTHING`
+	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25, $26, $27, $28, $29, $30, $31, $32) ON CONFLICT (id) DO NOTHING`
 
 const insertBatch = `INSERT INTO executions (` + insertedColumns + `)
 	SELECT id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, 0, attempts, 0, owner, retry,
-		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter, rerun, local
+		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter, rerun, local, rank, asked, key, key_limit, parked
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
 		$12::text[], $13::bigint[], $14::int[], $15::int[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bool[], $21::text[], $22::text[],
-		$23::bigint[], $24::bigint[], $25::text[], $26::text[], $27::bool[])
+		$23::bigint[], $24::bigint[], $25::text[], $26::text[], $27::bool[], $28::smallint[],
+		$29::text[], $30::text[], $31::int[], $32::smallint[])
 	AS v(id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, attempts, owner, retry, timeout,
-		deadline, webhook, context, trace, started, bytes, starter, rerun, local)
+		deadline, webhook, context, trace, started, bytes, starter, rerun, local, rank, asked, key, key_limit, parked)
 	ON CONFLICT (id) DO NOTHING RETURNING id`
 
 func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error {
@@ -388,7 +405,8 @@ func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error
 		r := it.row
 		n, err := tx.Exec(ctx, insertRow, r.ID, r.RunID, r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller, r.NodeID, r.Function, r.FunctionKind,
 			r.Mode, string(r.Status), r.CreatedAt, r.Attempt, r.MaxAttempts, r.LeaseOwner, r.RetryPolicy, r.TimeoutMs, r.DeadlineAt, r.HasWebhook, r.Context,
-			r.Trace, r.StartedAt, r.InputBytes, r.StartedBy, r.RerunOf, r.Local)
+			r.Trace, r.StartedAt, r.InputBytes, r.StartedBy, r.RerunOf, r.Local, r.Rank, r.AskedBy, r.ConcurrencyKey, r.KeyLimit,
+			int16(r.Parked))
 		if err != nil {
 			return err
 		}
@@ -403,7 +421,8 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 	maybe := func() []*string { return make([]*string, n) }
 	ids, runs, nodes, functions, kinds, modes, statuses := text(), text(), text(), text(), text(), text(), text()
 	workflows, parents, sessions, actors, callers, owners, retries, contexts, traces := maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe()
-	starters, reruns := maybe(), maybe()
+	starters, reruns, asked, keys, keyLimits := maybe(), maybe(), text(), maybe(), make([]*int, n)
+	ranks, parked := make([]int16, n), make([]int16, n)
 	created, sizes := make([]int64, n), make([]int64, n)
 	attempt, attempts := make([]int, n), make([]int, n)
 	timeouts, deadlines, starts := make([]*int64, n), make([]*int64, n), make([]*int64, n)
@@ -414,11 +433,13 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 		workflows[i], parents[i], sessions[i], actors[i], callers[i] = r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller
 		owners[i], retries[i], contexts[i], traces[i] = r.LeaseOwner, r.RetryPolicy, r.Context, r.Trace
 		starters[i], reruns[i], locals[i] = r.StartedBy, r.RerunOf, r.Local
+		ranks[i], asked[i], keys[i], keyLimits[i], parked[i] = int16(r.Rank), r.AskedBy, r.ConcurrencyKey, r.KeyLimit, int16(r.Parked) //nolint:gosec // 0 to 9
 		created[i], sizes[i], attempt[i], attempts[i] = r.CreatedAt, r.InputBytes, r.Attempt, r.MaxAttempts
 		timeouts[i], deadlines[i], starts[i], webhooks[i] = r.TimeoutMs, r.DeadlineAt, r.StartedAt, r.HasWebhook
 	}
 	rows, err := tx.Query(ctx, insertBatch, ids, runs, workflows, parents, sessions, actors, callers, nodes, functions, kinds, modes, statuses, created,
-		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes, starters, reruns, locals)
+		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes, starters, reruns, locals, ranks,
+		asked, keys, keyLimits, parked)
 	if err != nil {
 		return err
 	}

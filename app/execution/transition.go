@@ -14,7 +14,7 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
-// This file is the only one that changes rows of executions. Each change of status is a compare-and-set that writes, in the same
+// This file and claim.go are the only ones that change rows of executions. Each change of status is a compare-and-set that writes, in the same
 // transaction, the event, the payload, the webhook and the notice that belong to it. Zero rows changed is an answer.
 
 // move asks for one transition. What guards it: the status must be one of from and, where given, attempt and owner must still be these.
@@ -70,7 +70,8 @@ func (s *Service) newBody(raw []byte) *body {
 const executionColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	status_reason, available_at, attempt, failures, max_attempts, redeliveries, lease_owner, instance_id, retry_policy, timeout_ms, deadline_at,
 	has_webhook, context, trace, created_at, started_at, finished_at, error_code, error_category, error_message, error_status, progress,
-	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds, started_by, held_by, rerun_of, local, error_group, paused_in`
+	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds, started_by, held_by, rerun_of, local, error_group,
+	paused_in, rank, asked_by, concurrency_key, key_limit, parked`
 
 func scanExecution(rows database.Rows) (*models.Execution, error) {
 	e := &models.Execution{}
@@ -78,7 +79,8 @@ func scanExecution(rows database.Rows) (*models.Execution, error) {
 		&e.Status, &e.StatusReason, &e.AvailableAt, &e.Attempt, &e.Failures, &e.MaxAttempts, &e.Redeliveries, &e.LeaseOwner, &e.InstanceID, &e.RetryPolicy,
 		&e.TimeoutMs, &e.DeadlineAt, &e.HasWebhook, &e.Context, &e.Trace, &e.CreatedAt, &e.StartedAt, &e.FinishedAt, &e.ErrorCode, &e.ErrorCategory,
 		&e.ErrorMessage, &e.ErrorStatus, &e.Progress, &e.ProgressNote, &e.InputBytes, &e.ResultBytes,
-		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds, &e.StartedBy, &e.HeldBy, &e.RerunOf, &e.Local, &e.ErrorGroup, &e.PausedIn)
+		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds, &e.StartedBy, &e.HeldBy, &e.RerunOf, &e.Local, &e.ErrorGroup,
+		&e.PausedIn, &e.Rank, &e.AskedBy, &e.ConcurrencyKey, &e.KeyLimit, &e.Parked)
 	return e, err
 }
 
@@ -91,7 +93,7 @@ const updateGuarded = `UPDATE executions SET status = $3, status_reason = $4, er
 	error_status = $8, available_at = $9, finished_at = $10, attempt = attempt - $11, failures = failures + $12,
 	redeliveries = redeliveries + $13, instance_id = coalesce($14, instance_id), lease_owner = CASE WHEN $3 = 'running' THEN held_by END,
 	held_by = CASE WHEN $3 IN ('waiting', 'paused') THEN lease_owner END, result_bytes = result_bytes + $15, error_group = $18,
-	paused_in = CASE WHEN $3 = 'paused' THEN status END
+	paused_in = CASE WHEN $3 = 'paused' THEN status END, parked = CASE WHEN parked = 2 THEN 2 ELSE $19 END
 	WHERE id = $1 AND instr($2, ',' || status || ',') > 0 AND ($16 = 0 OR attempt = $16) AND ($17 = '' OR lease_owner = $17)`
 
 // updateMany is updateOne for a whole batch of PostgreSQL.
@@ -100,10 +102,11 @@ var updateMany = `UPDATE executions e SET status = v.status, status_reason = v.r
 	failures = e.failures + v.failures, redeliveries = e.redeliveries + v.redeliveries, instance_id = coalesce(v.instance, e.instance_id),
 	lease_owner = CASE WHEN v.status = 'running' THEN e.held_by END, held_by = CASE WHEN v.status IN ('waiting', 'paused') THEN e.lease_owner END,
 	paused_in = CASE WHEN v.status = 'paused' THEN e.status END,
-	result_bytes = e.result_bytes + v.bytes, error_group = v.error_group
+	result_bytes = e.result_bytes + v.bytes, error_group = v.error_group, parked = CASE WHEN e.parked = 2 THEN 2 ELSE v.parked END
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::bigint[], $10::bigint[],
-		$11::int[], $12::int[], $13::int[], $14::text[], $15::bigint[], $16::int[], $17::text[], $18::text[])
-		AS v(id, was, status, reason, code, category, message, http, available, finished, give_back, failures, redeliveries, instance, bytes, attempt, owner, error_group)
+		$11::int[], $12::int[], $13::int[], $14::text[], $15::bigint[], $16::int[], $17::text[], $18::text[], $19::smallint[])
+		AS v(id, was, status, reason, code, category, message, http, available, finished, give_back, failures, redeliveries, instance, bytes, attempt, owner, error_group,
+			parked)
 	WHERE e.id = v.id AND strpos(v.was, ',' || e.status || ',') > 0 AND (v.attempt = 0 OR e.attempt = v.attempt)
 		AND (v.owner = '' OR e.lease_owner = v.owner)
 	RETURNING ` + qualified(executionColumns, "e")
@@ -183,8 +186,16 @@ func (m *move) args(now int64) ([]any, error) {
 	}
 	return []any{
 		m.id, joined(m.from), string(m.to), optional(m.reason), code, category, message, status, now + m.after.Milliseconds(), finished,
-		m.giveBack, m.failures, m.redeliveries, m.instance, size, m.attempt, m.owner, group,
+		m.giveBack, m.failures, m.redeliveries, m.instance, size, m.attempt, m.owner, group, int16(m.parked()),
 	}, nil
+}
+
+// parked keeps what is put off out of the way of those who claim. What waits behind its key goes on doing so, whatever its status.
+func (m *move) parked() models.Parked {
+	if m.to == models.Queued && m.after > 0 {
+		return models.PutOff
+	}
+	return models.NotParked
 }
 
 func joined(statuses []models.Status) string {
@@ -240,6 +251,9 @@ func (m *move) applied(now int64) *models.Execution {
 	row := *m.known
 	row.Status, row.StatusReason, row.LeaseOwner, row.HeldBy, row.PausedIn = m.to, optional(m.reason), nil, nil, nil
 	row.AvailableAt = now + m.after.Milliseconds()
+	if row.Parked != models.BehindKey {
+		row.Parked = m.parked()
+	}
 	row.Attempt -= m.giveBack
 	row.Failures += m.failures
 	row.Redeliveries += m.redeliveries
@@ -269,7 +283,7 @@ func moveBatch(ctx context.Context, tx *database.Tx, moves []*move, now int64) e
 	ids, was, status, owners := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	reasons, codes, categories, messages, instances, groups := text(), text(), text(), text(), text(), text()
 	https, giveBack, failures, redeliveries, attempts := make([]*int, n), make([]int, n), make([]int, n), make([]int, n), make([]int, n)
-	available, finished, sizes := make([]int64, n), make([]*int64, n), make([]int64, n)
+	available, finished, sizes, parked := make([]int64, n), make([]*int64, n), make([]int64, n), make([]int16, n)
 	byID := make(map[string]*move, n)
 	for i, m := range moves {
 		a, err := m.args(now)
@@ -282,9 +296,10 @@ func moveBatch(ctx context.Context, tx *database.Tx, moves []*move, now int64) e
 		https[i], available[i], finished[i] = a[7].(*int), a[8].(int64), a[9].(*int64)
 		giveBack[i], failures[i], redeliveries[i] = m.giveBack, m.failures, m.redeliveries
 		instances[i], sizes[i], attempts[i], owners[i], groups[i] = m.instance, a[14].(int64), m.attempt, m.owner, a[17].(*string)
+		parked[i] = a[18].(int16)
 	}
 	rows, err := tx.Query(ctx, updateMany, ids, was, status, reasons, codes, categories, messages, https, available, finished,
-		giveBack, failures, redeliveries, instances, sizes, attempts, owners, groups)
+		giveBack, failures, redeliveries, instances, sizes, attempts, owners, groups, parked)
 	if err != nil {
 		return err
 	}
@@ -317,6 +332,7 @@ func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, no
 	var events []*models.Event
 	var payloads []storedPayload
 	var told []*models.Execution
+	var ended keys
 	runs := tallies{}
 	for _, m := range moves {
 		if m.row == nil {
@@ -344,6 +360,9 @@ func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, no
 		if (m.to.Terminal() || m.to == models.Waiting) && !m.row.Local {
 			told = append(told, m.row)
 		}
+		if m.to.Terminal() {
+			ended.add(m.row)
+		}
 		if m.notify {
 			if err := s.leaveNotice(ctx, tx, m, now); err != nil {
 				return err
@@ -365,6 +384,9 @@ func (s *Service) record(ctx context.Context, tx *database.Tx, moves []*move, no
 		if err := s.Announce(ctx, tx, told, now); err != nil {
 			return err
 		}
+	}
+	if err := ended.letNext(ctx, tx); err != nil {
+		return err
 	}
 	return s.Events.Append(ctx, tx, events...)
 }
@@ -476,7 +498,7 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 	if row.Status.Terminal() {
 		s.inFlight.stop(row.ID, endOf(row.Status))
 	}
-	if row.Status == models.Queued || s.capped.Load() { // there is work, or perhaps room for some that waits
+	if row.Status == models.Queued || s.capped.Load() || row.ConcurrencyKey != nil { // there is work, or perhaps room for some that waits
 		s.worker.Wake()
 		if s.Draining() {
 			s.waiters.changed(row.ID) // put back: its caller may go and come back for it
@@ -560,168 +582,10 @@ func (s *Service) restDeadlines(ctx context.Context, tx *database.Tx, moves []*m
 	return nil
 }
 
-// Claiming: running is the one status that is reached by looking for rows instead of naming them.
-
 // active is the condition of the index executions_active, word for word: planners use a partial index only when they find it.
 const active = "finished_at IS NULL"
 
 func activeOf(table string) string { return table + "." + active }
-
-var (
-	// Nodes that can be served come first, the one served longest ago at their head: what may not run now must not fill the page.
-	readyNodes = `WITH RECURSIVE r(n) AS (
-			SELECT (SELECT node_id FROM executions WHERE status = 'queued' ORDER BY node_id LIMIT 1)
-			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL),
-		w AS (SELECT r.n, coalesce(q.max_concurrency, 0) AS cap, coalesce(q.last_claim_at, 0) AS served, CASE WHEN q.max_concurrency > 0
-			THEN (SELECT count(*) FROM executions x WHERE x.node_id = r.n AND x.status = 'running' AND ` + activeOf("x") + ` AND NOT x.local) ELSE 0 END AS running,
-			EXISTS (SELECT 1 FROM executions d WHERE d.node_id = r.n AND d.status = 'queued' AND d.available_at <= $1) AS due
-			FROM r LEFT JOIN node_queues q ON q.node_id = r.n WHERE r.n IS NOT NULL)
-		SELECT n, cap, running FROM w ORDER BY due AND (cap = 0 OR running < cap) DESC, served LIMIT 64`
-	claimOfNode = `UPDATE executions SET status = 'running', attempt = attempt + 1, lease_owner = $1, started_at = coalesce(started_at, $2),
-			status_reason = NULL
-		WHERE id IN (SELECT id FROM executions WHERE node_id = $3 AND status = 'queued' AND available_at <= $2 ORDER BY available_at, id LIMIT $4)
-		RETURNING ` + executionColumns
-	servedNode = `UPDATE node_queues SET last_claim_at = $1 WHERE node_id = $2`
-
-	// On PostgreSQL two statements: the second has a fresh snapshot, so that its count of running rows includes what the previous
-	// holder of the node's row has committed. One statement alone overshoots the cap.
-	takeNodes = `WITH RECURSIVE r(n) AS (
-			(SELECT node_id FROM executions WHERE status = 'queued' ORDER BY node_id LIMIT 1)
-			UNION ALL SELECT (SELECT node_id FROM executions WHERE status = 'queued' AND node_id > r.n ORDER BY node_id LIMIT 1) FROM r WHERE r.n IS NOT NULL),
-		w AS MATERIALIZED (SELECT q.node_id, q.max_concurrency > 0 AS capped, EXISTS (SELECT 1 FROM executions d WHERE d.node_id = q.node_id
-			AND d.status = 'queued' AND d.available_at <= $2) AND (q.max_concurrency = 0 OR q.max_concurrency > (SELECT count(*) FROM executions x
-			WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + ` AND NOT x.local)) AS ready FROM node_queues q JOIN r ON r.n = q.node_id),
-		l AS MATERIALIZED (SELECT q.node_id FROM node_queues q WHERE q.node_id IN (SELECT node_id FROM w WHERE ready)
-			ORDER BY q.last_claim_at LIMIT 32 FOR UPDATE OF q SKIP LOCKED),
-		u AS (UPDATE node_queues q SET claim_token = $1 FROM l WHERE q.node_id = l.node_id RETURNING 1)
-		SELECT (SELECT count(*) FROM u), EXISTS (SELECT 1 FROM w WHERE capped)`
-	claimOfNodes = `WITH s AS MATERIALIZED (SELECT q.node_id, q.last_claim_at, least(greatest(8, $4::int / (SELECT count(*)::int FROM node_queues WHERE claim_token = $1)),
-			CASE WHEN q.max_concurrency > 0 THEN q.max_concurrency - (SELECT count(*) FROM executions x WHERE x.node_id = q.node_id AND x.status = 'running' AND ` + activeOf("x") + ` AND NOT x.local)::int
-			ELSE $4::int END) AS free FROM node_queues q WHERE q.claim_token = $1),
-		c AS MATERIALIZED (SELECT x.id, s.node_id FROM s CROSS JOIN LATERAL (SELECT id, available_at FROM executions e WHERE e.node_id = s.node_id
-			AND e.status = 'queued' AND e.available_at <= $3 ORDER BY available_at, id LIMIT greatest(s.free, 0) FOR UPDATE SKIP LOCKED) x
-			ORDER BY s.last_claim_at, x.available_at, x.id LIMIT $4::int),
-		f AS (UPDATE node_queues q SET last_claim_at = $5 WHERE q.node_id IN (SELECT node_id FROM c))
-		UPDATE executions e SET status = 'running', attempt = e.attempt + 1, lease_owner = $2, started_at = coalesce(e.started_at, $3), status_reason = NULL
-		FROM c WHERE e.id = c.id RETURNING ` + qualified(executionColumns, "e")
-)
-
-// claimRows moves up to n due executions to running under this replica's lease: fair over nodes, never above a node's cap.
-func (s *Service) claimRows(ctx context.Context, n int, owner string) ([]*models.Execution, error) {
-	var taken []*models.Execution
-	var capped bool
-	s.capped.Store(true) // until we know: what ends meanwhile must not be overlooked
-	err := s.DB.Tx(ctx, func(tx *database.Tx) (err error) {
-		now := s.DB.Now()
-		if tx.Postgres() {
-			taken, capped, err = claimBatch(ctx, tx, n, owner, now)
-		} else {
-			taken, capped, err = claimEach(ctx, tx, n, owner, now)
-		}
-		if err != nil {
-			return err
-		}
-		events := make([]*models.Event, len(taken))
-		for i, e := range taken {
-			events[i] = started(e, now.UnixMilli())
-		}
-		return s.Events.Append(ctx, tx, events...)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("claim executions: %w", err)
-	}
-	s.capped.Store(capped)
-	return taken, nil
-}
-
-func started(e *models.Execution, now int64) *models.Event {
-	return &models.Event{
-		ExecutionID: &e.ID, RunID: &e.RunID, NodeID: e.NodeID, Kind: event.OfStatus(models.Running), Attempt: e.Attempt, At: now,
-	}
-}
-
-type readyNode struct {
-	id           string
-	cap, running int
-}
-
-// claimEach also reports whether work was waiting for a node with a cap.
-func claimEach(ctx context.Context, tx *database.Tx, n int, owner string, now time.Time) (taken []*models.Execution, capped bool, err error) {
-	nodes, err := listReady(ctx, tx, now)
-	if err != nil || len(nodes) == 0 {
-		return nil, false, err
-	}
-	share := max(8, n/len(nodes))
-	for _, node := range nodes {
-		take := min(share, n-len(taken))
-		if node.cap > 0 {
-			capped = true
-			take = min(take, node.cap-node.running)
-		}
-		if take <= 0 {
-			continue
-		}
-		rows, err := tx.Query(ctx, claimOfNode, owner, now.UnixMilli(), node.id, take)
-		if err != nil {
-			return nil, false, err
-		}
-		before := len(taken)
-		if taken, err = collect(rows, taken); err != nil {
-			return nil, false, err
-		}
-		if len(taken) == before {
-			continue
-		}
-		if _, err := tx.Exec(ctx, servedNode, now.UnixMicro(), node.id); err != nil {
-			return nil, false, err
-		}
-	}
-	return taken, capped, nil
-}
-
-func listReady(ctx context.Context, tx *database.Tx, now time.Time) ([]readyNode, error) {
-	rows, err := tx.Query(ctx, readyNodes, now.UnixMilli())
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var nodes []readyNode
-	for rows.Next() {
-		var node readyNode
-		if err := rows.Scan(&node.id, &node.cap, &node.running); err != nil {
-			return nil, err
-		}
-		nodes = append(nodes, node)
-	}
-	return nodes, rows.Err()
-}
-
-func collect(rows database.Rows, into []*models.Execution) ([]*models.Execution, error) {
-	defer rows.Close()
-	for rows.Next() {
-		e, err := scanExecution(rows)
-		if err != nil {
-			return nil, err
-		}
-		into = append(into, e)
-	}
-	return into, rows.Err()
-}
-
-// claimBatch is claimEach for PostgreSQL.
-func claimBatch(ctx context.Context, tx *database.Tx, n int, owner string, now time.Time) (taken []*models.Execution, capped bool, err error) {
-	token := newID("claim_")
-	var nodes int
-	if err := tx.QueryRow(ctx, takeNodes, []any{token, now.UnixMilli()}, &nodes, &capped); err != nil || nodes == 0 {
-		return nil, capped, err
-	}
-	rows, err := tx.Query(ctx, claimOfNodes, token, owner, now.UnixMilli(), n, now.UnixMicro())
-	if err != nil {
-		return nil, false, err
-	}
-	taken, err = collect(rows, nil)
-	return taken, capped, err
-}
 
 // What changes a row without moving its status.
 

@@ -190,11 +190,11 @@ func (s *Service) Call(ctx context.Context, sub Submission, through bool) (Finis
 	return f, err
 }
 
-// claimDirectly makes a synchronous call start in this replica without going through the queue. A node with a cap is the exception:
-// its places are given out by the claim alone.
+// claimDirectly makes a synchronous call start in this replica without going through the queue. Where there is a limit its places are given
+// out by the claim alone, and a key has an order.
 func (s *Service) claimDirectly(ctx context.Context, item *submission, sub Submission) *claimed {
 	f, err := s.Nodes.Lookup(ctx, sub.NodeID, sub.Function)
-	if err != nil || f.Concurrency > 0 {
+	if err != nil || f.Limited || sub.Along.Key != "" {
 		return nil
 	}
 	term := s.Replica.Term()

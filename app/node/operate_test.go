@@ -110,7 +110,7 @@ func TestLimitsOfAnOperatorStand(t *testing.T) {
 		if got, err := r.Limits(t.Context(), "hello"); got != want || err != nil {
 			t.Errorf("limits: %+v, %v", got, err)
 		}
-		if f, err := r.Lookup(t.Context(), "hello", "greet"); err != nil || f.Concurrency != 7 {
+		if f, err := r.Lookup(t.Context(), "hello", "greet"); err != nil || !f.Limited || f.NodeDepth != 90 {
 			t.Errorf("the cap in force: %+v, %v", f, err)
 		}
 		for _, bad := range []Limits{{-1, 0}, {0, -1}, {maxLimit + 1, 0}, {0, maxLimit + 1}} {

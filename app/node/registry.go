@@ -137,8 +137,11 @@ func (s *Service) fetch(ctx context.Context, nodeID string) (*entry, error) {
 }
 
 func (s *Service) fetchFunctions(ctx context.Context, nodeID string, e *entry) error {
-	rows, err := s.db.Query(ctx, `SELECT f.name, f.kind, f.input_schema, f.tags, coalesce(q.max_concurrency, 0) FROM functions f
-		LEFT JOIN node_queues q ON q.node_id = f.node_id WHERE f.node_id = $1`, nodeID)
+	rows, err := s.db.Query(ctx, `SELECT f.name, f.kind, f.input_schema, f.tags,
+		coalesce(q.max_concurrency, 0) + coalesce(q.max_per_minute, 0) + coalesce(l.max_concurrency, 0) + coalesce(l.max_per_minute, 0) > 0,
+		coalesce(q.max_depth, 0), coalesce(l.max_depth, 0)
+		FROM functions f LEFT JOIN node_queues q ON q.node_id = f.node_id
+		LEFT JOIN function_queues l ON l.node_id = f.node_id AND l.function = f.name WHERE f.node_id = $1`, nodeID)
 	if err != nil {
 		return err
 	}
@@ -147,7 +150,7 @@ func (s *Service) fetchFunctions(ctx context.Context, nodeID string, e *entry) e
 		f := &Function{NodeID: nodeID}
 		var text *string
 		var tags string
-		if err := rows.Scan(&f.Name, &f.Kind, &text, &tags, &f.Concurrency); err != nil {
+		if err := rows.Scan(&f.Name, &f.Kind, &text, &tags, &f.Limited, &f.NodeDepth, &f.Depth); err != nil {
 			return err
 		}
 		f.Idempotent = slices.Contains(tagsOf(tags), tagIdempotent)

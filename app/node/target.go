@@ -37,12 +37,14 @@ func ParseTarget(target string) (node, function string, err error) {
 
 // Function is one function of a node as the hot path needs it. It does not change; a registration makes new ones.
 type Function struct {
-	NodeID      string
-	Name        string
-	Kind        string // reasoner or skill
-	Concurrency int    // executions that the node works on at once, over all its functions; 0: no cap
-	Idempotent  bool   // may see the same execution twice
-	schema      *schema
+	NodeID     string
+	Name       string
+	Kind       string // reasoner or skill
+	Limited    bool   // it or its node has a cap or a rate
+	NodeDepth  int    // executions that may wait for the node; 0: as many as the server allows
+	Depth      int    // … for this function; 0: as many as for the node
+	Idempotent bool   // may see the same execution twice
+	schema     *schema
 }
 
 // tagIdempotent marks functions that may see the same execution twice.

@@ -19,6 +19,7 @@ const usage = `prove shows from outside that the server keeps its promises.
   prove conformance   checks every row of the requirements and prints the table
   prove crash         kills the server while it works: nothing lost, nothing doubled
   prove burst         offers more than one agent may queue: refusals are told and leave nothing behind
+  prove fairness      lets one caller queue 50,000 executions: another must not wait for them, and no cap is exceeded
   prove instances     makes copies of an agent sick and restarts them: callers must not notice
   prove bench         measures the server beside a bare handler on the same machine
 
@@ -44,7 +45,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	verbs := map[string]verb{
-		"conformance": conform, "crash": crashTest, "burst": burstTest, "instances": instancesTest, "bench": measure,
+		"conformance": conform, "crash": crashTest, "burst": burstTest, "fairness": fairnessTest, "instances": instancesTest, "bench": measure,
 		"agent": echoAgent, "yardstick": bareHandler, // the two parts that bench starts as children
 	}
 	if len(args) == 0 || slices.Contains([]string{"help", "-h", "--help"}, args[0]) {

@@ -14,6 +14,7 @@ import (
 	"github.com/agentfield/agentfield/cmd/prove/internal/burst"
 	"github.com/agentfield/agentfield/cmd/prove/internal/conformance"
 	"github.com/agentfield/agentfield/cmd/prove/internal/crash"
+	"github.com/agentfield/agentfield/cmd/prove/internal/fairness"
 	"github.com/agentfield/agentfield/cmd/prove/internal/fake"
 	"github.com/agentfield/agentfield/cmd/prove/internal/instances"
 	"github.com/agentfield/agentfield/cmd/prove/internal/yardstick"
@@ -149,6 +150,22 @@ func burstTest(ctx context.Context, args []string, out io.Writer) error {
 	return f.onEach(out, func(postgresURL string) error {
 		return burst.Run(ctx, burst.Options{
 			Binary: *f.binary, PostgresURL: postgresURL, Submits: *submits, Clients: *clients, Depth: *depth, Concurrency: *concurrency, Work: *work,
+		}, out)
+	})
+}
+
+func fairnessTest(ctx context.Context, args []string, out io.Writer) error {
+	f := flags("fairness")
+	queued := f.Int("queued", 50_000, "executions that one caller has in the queue")
+	asks := f.Int("asks", 30, "executions that another asks for meanwhile, one a second")
+	limit := f.Int("cap", 10, "executions the agent works on at once")
+	burst := f.Int("burst", 1000, "executions of the burst at the cap")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	return f.onEach(out, func(postgresURL string) error {
+		return fairness.Run(ctx, fairness.Options{
+			Binary: *f.binary, PostgresURL: postgresURL, Queued: *queued, Asks: *asks, Cap: *limit, Burst: *burst,
 		}, out)
 	})
 }
