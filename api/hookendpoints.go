@@ -65,7 +65,7 @@ func asHealthJSON(h webhook.Health) *healthJSON {
 }
 
 func healthView(h webhook.Health) hooks.Health {
-	return hooks.Health{Of: h.Of, Rate: h.Rate(), P95: h.P95, LastDelivered: h.LastDelivered, LastError: h.LastError, LastErrorAt: h.LastErrorAt}
+	return hooks.Health{Of: h.Of, Rate: h.Rate(), P50: h.P50, P95: h.P95, LastDelivered: h.LastDelivered, LastError: h.LastError, LastErrorAt: h.LastErrorAt}
 }
 
 // endpointRequest is an endpoint as somebody wants it, or what is to be different about it.

@@ -45,6 +45,7 @@ func (s *Server) Shared() []Route {
 		s.nodeRoutes(),
 		s.functionRoutes(),
 		s.endpointRoutes(),
+		s.hostRoutes(),
 		s.hookRoutes(),
 		s.whoRoutes(),
 		s.userRoutes(),

@@ -134,7 +134,7 @@ func deliveryJSON(d *models.WebhookDelivery) *object {
 	if d.LastLatencyMs != nil {
 		o.number("last_latency_ms", *d.LastLatencyMs)
 	}
-	if d.Status == webhook.Queued {
+	if d.Status == webhook.Queued && !d.Held() {
 		o.instant("next_attempt_at", d.AvailableAt)
 	}
 	o.instant("created_at", d.CreatedAt)
@@ -155,7 +155,7 @@ func (s *Server) webhooksPage(c *fiber.Ctx, f webhook.Filter, list webhook.Page)
 	}
 	p := hooks.ListPage{
 		Frame: frame, Filter: webhookFilterAsWritten(c, f), Rows: list.Rows, Cursor: f.Cursor, Next: list.Next, Prev: list.Prev, Any: true,
-		Operate: principal(c).Can(access.Operate), Pending: counts.Pending, Retrying: counts.Retrying, Failed: counts.Failed, Most: webhook.CountLimit,
+		Operate: principal(c).Can(access.Operate), Pending: counts.Pending, Retrying: counts.Retrying, Held: counts.Held, Failed: counts.Failed, Most: webhook.CountLimit,
 	}
 	if n, err := strconv.Atoi(c.Query("sent")); err == nil && n > 0 {
 		p.Said = components.Plural(n, "webhook") + " sent again. What comes of it appears here."
@@ -229,6 +229,9 @@ func (s *Server) webhookPage(c *fiber.Ctx, status int, problem string) error {
 	if p.Endpoint, err = s.endpointOf(c, d); err != nil {
 		return err
 	}
+	if p.Host, err = s.Webhooks.HostOf(ctx, d); err != nil {
+		return err
+	}
 	if p.Body, err = s.Webhooks.Body(ctx, d); err != nil && !errors.Is(err, webhook.ErrNoExecution) {
 		return err
 	}
@@ -286,6 +289,8 @@ func (s *Server) redeliverWebhook(c *fiber.Ctx) error {
 	switch {
 	case errors.Is(err, webhook.ErrInFlight) && !wantsJSON(c):
 		return s.webhookPage(c, fiber.StatusConflict, "An attempt is on its way: look at its outcome first.")
+	case errors.Is(err, webhook.ErrHeld) && !wantsJSON(c):
+		return s.webhookPage(c, fiber.StatusConflict, "Its host is paused: resume the host, and it is sent.")
 	case err != nil:
 		return err
 	case wantsJSON(c):
@@ -403,6 +408,12 @@ func webhookFailure(err error) *failure {
 		return &failure{status: fiber.StatusNotFound, code: "webhook_endpoint_not_found", title: "webhook endpoint not found", details: webhook.ErrNoEndpoint.Error()}
 	case errors.Is(err, webhook.ErrManyEndpoints):
 		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: webhook.ErrManyEndpoints.Error()}
+	case errors.Is(err, webhook.ErrNoHost):
+		return &failure{status: fiber.StatusNotFound, code: "webhook_host_not_found", title: "webhook host not found", details: webhook.ErrNoHost.Error()}
+	case errors.Is(err, webhook.ErrHostState):
+		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: webhook.ErrHostState.Error()}
+	case errors.Is(err, webhook.ErrHeld):
+		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: webhook.ErrHeld.Error()}
 	case errors.Is(err, webhook.ErrUnknown):
 		return &failure{status: fiber.StatusNotFound, code: "webhook_not_found", title: "webhook not found", details: webhook.ErrUnknown.Error()}
 	case errors.Is(err, webhook.ErrInFlight):

@@ -247,3 +247,60 @@ func TestEndpointsHavePages(t *testing.T) {
 		says(d.ask(olga, http.MethodGet, "/webhooks/"+test, ""), http.StatusOK, "endpoint that was deleted")
 	}, quickly)
 }
+
+func TestHostsAreLookedAfter(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		hook := apptest.NewReceiver(t, 204)
+		r.Agent(t, "demo", apptest.Echo("echo"))
+		address, err := url.Parse(hook.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := `{"host":"` + address.Host + `"}`
+		announce := func() {
+			r.Do(t, http.MethodPost, "/api/v1/execute/async/demo.echo", `{"input":{},"webhook":{"url":"`+hook.URL+`/in"}}`)
+		}
+		const list, stop, resume = "GET /api/v1/webhooks/hosts", "POST /api/v1/webhooks/hosts/pause", "POST /api/v1/webhooks/hosts/resume"
+		scenario{name: "none yet", ask: list, status: http.StatusOK, says: `"hosts":[]`}.run(t, r)
+		announce()
+		hook.Got(t, 1)
+		r.Until(t, "the host is listed", func() bool { return r.Do(t, http.MethodGet, "/api/v1/webhooks/hosts", nil).Len("hosts") == 1 })
+		runAll(t, r, []scenario{
+			{name: "open", ask: list, status: http.StatusOK, must: map[string]string{
+				"hosts/0/host": address.Host, "hosts/0/state": "open", "hosts/0/held": "0", "hosts/0/health/success_percent": "100", "recovery_rate": `^\d+$`,
+			}},
+			{name: "another", ask: list + "?q=nowhere", status: http.StatusOK, says: `"hosts":[]`},
+			{name: "resume what is open", ask: resume, body: named, status: http.StatusConflict, must: map[string]string{"code": "invalid_state"}},
+			{name: "a stranger", ask: stop, body: `{"host":"x"}`, status: http.StatusNotFound, must: map[string]string{"code": "webhook_host_not_found"}},
+			{name: "pause", ask: stop, body: named, status: http.StatusOK, must: map[string]string{"done": "paused"}},
+			{name: "pause again", ask: stop, body: named, status: http.StatusConflict, must: map[string]string{"code": "invalid_state"}},
+		})
+		announce()
+		r.Until(t, "the delivery waits", func() bool { return r.Do(t, http.MethodGet, "/api/v1/webhooks?state=held", nil).Len("webhooks") == 1 })
+		held := r.Do(t, http.MethodGet, "/api/v1/webhooks?state=held", nil).Text("webhooks/0/id")
+		runAll(t, r, []scenario{
+			{name: "paused", ask: list, status: http.StatusOK, must: map[string]string{"hosts/0/state": "paused", "hosts/0/held": "1", "hosts/0/paused_by": some, "hosts/0/next_probe_at": ""}},
+			{name: "held", ask: "GET /api/v1/webhooks/" + held, status: http.StatusOK, must: map[string]string{"state": "held", "planned_attempts": "[]"}, never: []string{"next_attempt_at"}},
+			{name: "not sent", ask: "POST /api/v1/webhooks/" + held + "/redeliver", status: http.StatusConflict, must: map[string]string{"code": "invalid_state", "details": `^.*paused`}},
+		})
+		d := newDoor(t, r.URL)
+		for path, text := range map[string]string{"/webhooks/hosts": "until somebody resumes it", "/webhooks/" + held: "It is sent once the host is open again", "/webhooks?state=held": "with its host"} {
+			if got := d.ask(caller{}, http.MethodGet, path, ""); got.status != http.StatusOK || !strings.Contains(got.body, text) {
+				t.Errorf("%s: %d, without %q", path, got.status, text)
+			}
+		}
+		if got := d.form(caller{}, "/webhooks/hosts/pause", "host", address.Host); got.status != http.StatusConflict || !strings.Contains(got.body, "Somebody was faster") {
+			t.Errorf("paused twice by hand: %d", got.status)
+		}
+		scenario{name: "resume", ask: resume, body: named, status: http.StatusOK, must: map[string]string{"done": "resumed"}}.run(t, r)
+		hook.Got(t, 2)
+		r.Until(t, "the host is open", func() bool {
+			return r.Do(t, http.MethodGet, "/api/v1/webhooks/hosts", nil).Text("hosts/0/state") == "open"
+		})
+		for _, action := range []string{"webhook_host.paused", "webhook_host.resumed"} {
+			if got := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE action = $1 AND object = $2", action, address.Host); got != "1" {
+				t.Errorf("%s entries %s", got, action)
+			}
+		}
+	}, quickly)
+}

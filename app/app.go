@@ -115,6 +115,7 @@ func (a *App) build(ctx context.Context) error {
 	})
 	a.webhooks = webhook.New(webhook.Config{
 		Policy: webhook.ForWebhooks(allowed, c.WebhookTimeout), MaxAttempts: c.WebhookMaxAttempts, Backoff: c.WebhookBackoff, MaxBackoff: c.WebhookMaxBackoff,
+		PauseAfter: c.WebhookPauseAfter, RecoveryRate: c.WebhookRecoveryRate,
 	}, webhook.Parts{DB: a.db, Replica: a.replica, Events: events, Codec: codec, Box: box, Log: a.log})
 	a.executions = execution.New(execution.Options{
 		DB: a.db, Events: events, Hub: a.hub, Replica: a.replica, Nodes: registry{a.nodes}, Client: client, Codec: codec, Log: a.log,

@@ -39,6 +39,7 @@ var rows = []any{
 	models.WebhookDelivery{},
 	models.WebhookAttempt{},
 	models.WebhookEndpoint{},
+	models.WebhookHost{},
 	models.User{},
 	models.Session{},
 	models.APIKey{},

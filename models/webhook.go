@@ -40,7 +40,9 @@ type WebhookDelivery struct {
 	URL           string  `gorm:"not null"`
 	Body          *string // what was said when it happened; nil: made of the execution that has ended
 	Lease         `gorm:"embedded"`
-	LastStatus    *int // HTTP status of the last attempt
+	Hold          *string // held while its host is paused, released when it may pass to a host that recovers
+	StoppedBy     *string // who ended it before its attempts were used up
+	LastStatus    *int    // HTTP status of the last attempt
 	LastError     *string
 	LastClass     *string // of the last attempt: 2xx, 3xx, 4xx, 5xx, or the class of its error; nil before the first
 	LastLatencyMs *int64  // of the last attempt
@@ -48,11 +50,17 @@ type WebhookDelivery struct {
 	DeliveredAt   *int64
 }
 
-// State is how far the delivery has come: delivered, failed, pending until its first attempt has ended, and retrying from then on.
+// Held reports whether the delivery waits until its host is open again.
+func (d *WebhookDelivery) Held() bool { return d.Hold != nil && *d.Hold == "held" }
+
+// State is how far the delivery has come: delivered, failed, held while its host is paused, pending until its first attempt has ended, and
+// retrying from then on.
 func (d *WebhookDelivery) State() string {
 	switch {
 	case d.Status == "delivered" || d.Status == "failed":
 		return d.Status
+	case d.Held():
+		return "held"
 	case d.LastClass == nil:
 		return "pending"
 	}
@@ -72,4 +80,20 @@ type WebhookAttempt struct {
 	LatencyMs    int64   `gorm:"not null"`
 	ResponseBody *string // first 16 KiB
 	At           int64   `gorm:"not null"`
+}
+
+// WebhookHost is a receiver of webhooks, by the name and port in its address.
+type WebhookHost struct {
+	Host           string `gorm:"primaryKey"`
+	State          string `gorm:"not null"` // open, paused, recovering
+	Failures       int    `gorm:"not null"` // in a row
+	FailingSince   *int64
+	LastError      *string
+	LastFailedAt   *int64
+	LastAnsweredAt *int64
+	PausedAt       *int64
+	PausedBy       *string // an actor, or server
+	Probes         int     `gorm:"not null"` // that failed, in a row
+	ProbeAt        *int64  // nil: none, the pause ends by hand
+	ReleasedAt     int64   `gorm:"not null"`
 }

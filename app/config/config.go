@@ -51,6 +51,8 @@ type Config struct {
 	WebhookMaxAttempts  int           `koanf:"webhook_max_attempts" help:"delivery attempts, the first included"`
 	WebhookBackoff      time.Duration `koanf:"webhook_backoff" help:"wait before the second attempt; it doubles with each further one"`
 	WebhookMaxBackoff   time.Duration `koanf:"webhook_max_backoff" help:"longest wait between two attempts"`
+	WebhookPauseAfter   time.Duration `koanf:"webhook_pause_after" help:"how long a host may answer nothing before it is paused, after ten failures in a row"`
+	WebhookRecoveryRate int           `koanf:"webhook_recovery_rate" help:"deliveries in a second to a host that was paused, until what has waited is sent"`
 
 	ApprovalWebhookSecret string        `koanf:"approval_webhook_secret" secret:"yes" help:"secret of signed decisions at /api/v1/webhooks/approval-response; without one they are refused"`
 	ApprovalExpiryHours   int           `koanf:"approval_default_expiry_hours" help:"hours after which a request for a decision expires when it does not say"`
@@ -95,6 +97,8 @@ func Default() Config {
 		WebhookMaxAttempts:  5,
 		WebhookBackoff:      5 * time.Second,
 		WebhookMaxBackoff:   5 * time.Minute,
+		WebhookPauseAfter:   30 * time.Second,
+		WebhookRecoveryRate: 20,
 		ApprovalExpiryHours: 72,
 		ApprovalOnReject:    "resume",
 		ApprovalOnExpire:    "resume",

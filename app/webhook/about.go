@@ -62,7 +62,7 @@ func headerNames(column *string) ([]string, error) {
 // Plan is when the attempts that are still left take place if all of them fail, in ms. Pauses are those of the schedule, without their
 // spread; the first is exact.
 func (s *Service) Plan(d *models.WebhookDelivery) []int64 {
-	if d.Status == Delivered || d.Status == Failed {
+	if d.Status == Delivered || d.Status == Failed || d.Held() {
 		return nil
 	}
 	schedule := lease.Backoff{First: s.backoff.First, Max: s.backoff.Max, Jitter: -1}

@@ -50,6 +50,10 @@ type message struct {
 	endpoint  string           // id; empty: registered with the execution
 	execution models.Execution // without an id: of none
 	fixed     *string          // the body; nil: made of the execution
+	receiver  string           // the host as it is listed
+	state     string           // of the receiver; empty: nothing is known
+	probing   bool             // the receiver is paused, and tried now and then
+	released  bool             // may pass although the receiver is not open
 	secret    []byte           // sealed
 	oldSecret []byte           // sealed; signs beside, after a rotation
 	headers   *string
@@ -90,6 +94,10 @@ func (s *Service) deliver(ctx context.Context, c lease.Claimed) {
 		s.abandon(ctx, c, m, err)
 		return
 	}
+	if !m.mayPass() {
+		s.hold(ctx, c, m)
+		return
+	}
 	if ok, later := s.hosts.enter(ctx, m.host); !ok {
 		s.putBack(ctx, c, later)
 		return
@@ -125,19 +133,23 @@ func seemsWell(o outcome) bool {
 	return true
 }
 
-// A secret that was replaced counts until $2.
-const selectMessage = `SELECT d.event, d.url, d.execution_id, d.endpoint_id, d.body, coalesce(r.secret, p.secret),
-	CASE WHEN p.old_secret_until > $2 THEN p.old_secret END, coalesce(r.headers, p.headers), r.execution_id IS NOT NULL OR p.id IS NOT NULL
-	FROM webhook_deliveries d LEFT JOIN webhook_registrations r ON r.execution_id = d.execution_id AND d.endpoint_id = ''
-	LEFT JOIN webhook_endpoints p ON p.id = d.endpoint_id WHERE d.id = $1`
+// selectMessage: a secret that was replaced counts until $2.
+func selectMessage(host string) string {
+	return `SELECT d.event, d.url, d.execution_id, d.endpoint_id, d.body, coalesce(d.hold, '') = 'released', coalesce(r.secret, p.secret),
+	CASE WHEN p.old_secret_until > $2 THEN p.old_secret END, coalesce(r.headers, p.headers), r.execution_id IS NOT NULL OR p.id IS NOT NULL,
+	d.host, coalesce(h.state, ''), h.probe_at IS NOT NULL
+	FROM (SELECT *, ` + host + ` AS host FROM webhook_deliveries WHERE id = $1) d
+	LEFT JOIN webhook_registrations r ON r.execution_id = d.execution_id AND d.endpoint_id = ''
+	LEFT JOIN webhook_endpoints p ON p.id = d.endpoint_id LEFT JOIN webhook_hosts h ON h.host = d.host`
+}
 
 // load reads the message, again and again while the database is away: the row is ours and nobody else would look after it.
 func (s *Service) load(ctx context.Context, id string) (message, error) {
 	m := message{id: id}
 	err := s.patiently(ctx, "read a webhook delivery", func() error {
 		var registered bool
-		err := s.DB.QueryRow(ctx, selectMessage, []any{id, s.DB.NowMs()}, &m.event, &m.url, &m.execution.ID, &m.endpoint, &m.fixed, &m.secret,
-			&m.oldSecret, &m.headers, &registered)
+		err := s.DB.QueryRow(ctx, s.selectMessage, []any{id, s.DB.NowMs()}, &m.event, &m.url, &m.execution.ID, &m.endpoint, &m.fixed, &m.released,
+			&m.secret, &m.oldSecret, &m.headers, &registered, &m.receiver, &m.state, &m.probing)
 		if errors.Is(err, database.ErrNoRows) || (err == nil && !registered) {
 			return errExecutionGone
 		}

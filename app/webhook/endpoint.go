@@ -68,8 +68,8 @@ const (
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)`
 	updateEndpoint = `UPDATE webhook_endpoints SET name = $2, url = $3, events = $4, headers = $5, enabled = $6, updated_at = $7 WHERE id = $1`
 	// What waits follows the endpoint to its new address.
-	moveQueued = `UPDATE webhook_deliveries SET url = $2 WHERE endpoint_id = $1 AND endpoint_id <> '' AND status = 'queued'`
-	endQueued  = `UPDATE webhook_deliveries SET status = 'failed', last_error = $2 WHERE endpoint_id = $1 AND endpoint_id <> '' AND status = 'queued'`
+	moveQueued = `UPDATE webhook_deliveries SET url = $2, available_at = CASE WHEN hold = 'held' THEN $3 ELSE available_at END, hold = NULL WHERE endpoint_id = $1 AND endpoint_id <> '' AND status = 'queued'`
+	endQueued  = `UPDATE webhook_deliveries SET status = 'failed', last_error = $2, available_at = $3, hold = NULL WHERE endpoint_id = $1 AND endpoint_id <> '' AND status = 'queued'`
 )
 
 // CreateEndpoint subscribes an address. The secret is told this once.
@@ -184,7 +184,8 @@ func (s *Service) ChangeEndpoint(ctx context.Context, who audit.Origin, id strin
 			return err
 		}
 		if e.URL != address {
-			if _, err := tx.Exec(ctx, moveQueued, e.ID, e.URL); err != nil {
+			tx.AfterCommit(s.Wake)
+			if _, err := tx.Exec(ctx, moveQueued, e.ID, e.URL, e.UpdatedAt); err != nil {
 				return err
 			}
 		}
@@ -207,7 +208,7 @@ func changeName(change EndpointChange) string {
 // DeleteEndpoint ends a subscription. What waits for it is given up, because its secret is gone; the record of its deliveries stays.
 func (s *Service) DeleteEndpoint(ctx context.Context, who audit.Origin, id string) error {
 	_, err := s.onEndpoint(ctx, id, func(tx *database.Tx, e *models.WebhookEndpoint) error {
-		if _, err := tx.Exec(ctx, endQueued, e.ID, "the endpoint was deleted"); err != nil {
+		if _, err := tx.Exec(ctx, endQueued, e.ID, "the endpoint was deleted", s.DB.NowMs()); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "DELETE FROM webhook_endpoints WHERE id = $1", e.ID); err != nil {

@@ -19,10 +19,11 @@ var ErrUnknown = errors.New("there is no webhook delivery with this id: check it
 const (
 	Pending  = "pending"
 	Retrying = "retrying"
+	Held     = "held" // until its host is open again
 )
 
 // States and Classes are what lists can be filtered by.
-func States() []string { return []string{Pending, Retrying, Delivered, Failed} }
+func States() []string { return []string{Pending, Retrying, Held, Delivered, Failed} }
 
 // Classes are the words for the last response: an answer's first digit, or why there was none.
 func Classes() []string {
@@ -54,7 +55,7 @@ const (
 // The expressions of the indexes webhook_deliveries_state and webhook_deliveries_host, word for word: without that they cannot be used.
 // The question mark is written as its number, because GORM takes a plain one for the place of a value.
 const (
-	stateIs    = "CASE WHEN status = 'delivered' OR status = 'failed' THEN status WHEN last_class IS NULL THEN 'pending' ELSE 'retrying' END"
+	stateIs    = "CASE WHEN status = 'delivered' OR status = 'failed' THEN status WHEN hold = 'held' THEN 'held' WHEN last_class IS NULL THEN 'pending' ELSE 'retrying' END"
 	hostIs     = "lower(split_part(split_part(split_part(url, '://', 2), '/', 1), chr(63), 1))"
 	hostIsLite = "lower(substr(url, instr(url, '://') + 3, instr(replace(substr(url, instr(url, '://') + 3), char(63), '/') || '/', '/') - 1))"
 )
@@ -78,12 +79,17 @@ func (s *Service) List(ctx context.Context, f Filter) (Page, error) {
 	return page, nil
 }
 
+// hostIs is the expression for the host of a delivery.
+func (s *Service) hostIs() string {
+	if s.DB.Postgres() {
+		return hostIs
+	}
+	return hostIsLite
+}
+
 func (s *Service) filtered(ctx context.Context, f Filter) *gorm.DB {
 	q := s.DB.Gorm(ctx).Model(&models.WebhookDelivery{})
-	host := hostIsLite
-	if s.DB.Postgres() {
-		host = hostIs
-	}
+	host := s.hostIs()
 	for _, c := range []struct{ is, value string }{
 		{stateIs, f.State}, {"last_class", f.Class}, {host, strings.ToLower(f.Host)}, {"event", f.Event}, {"execution_id", f.Execution},
 	} {
@@ -145,14 +151,14 @@ func (s *Service) Newer(ctx context.Context, f Filter, after string) (n int, mor
 }
 
 // Counts are the deliveries that are not delivered, each figure up to CountLimit.
-type Counts struct{ Pending, Retrying, Failed int }
+type Counts struct{ Pending, Retrying, Held, Failed int }
 
 // Count counts along the index of the states.
 func (s *Service) Count(ctx context.Context) (Counts, error) {
 	var c Counts
 	one := "(SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries WHERE (" + stateIs + ") = '%s' LIMIT %d) t)"
-	statement := fmt.Sprintf("SELECT "+one+", "+one+", "+one, Pending, CountLimit, Retrying, CountLimit, Failed, CountLimit)
-	if err := s.DB.QueryRow(ctx, statement, nil, &c.Pending, &c.Retrying, &c.Failed); err != nil {
+	statement := fmt.Sprintf("SELECT "+one+", "+one+", "+one+", "+one, Pending, CountLimit, Retrying, CountLimit, Held, CountLimit, Failed, CountLimit)
+	if err := s.DB.QueryRow(ctx, statement, nil, &c.Pending, &c.Retrying, &c.Held, &c.Failed); err != nil {
 		return c, fmt.Errorf("count webhook deliveries: %w", err)
 	}
 	return c, nil

@@ -17,7 +17,7 @@ const (
 	attemptColumns = `SELECT id, delivery_id, execution_id, endpoint_id, attempt, http_status, error, error_class, latency_ms, response_body, at
 		FROM webhook_attempts`
 	deliveryColumns = `SELECT id, execution_id, event, url, status, available_at, attempt, max_attempts, lease_owner, last_status, last_error,
-		last_class, last_latency_ms, created_at, delivered_at FROM webhook_deliveries`
+		last_class, last_latency_ms, created_at, delivered_at, hold, stopped_by FROM webhook_deliveries`
 	selectExecution = `SELECT id, run_id, workflow_id, session_id, actor_id, node_id, function, function_kind, status, status_reason, attempt,
 		context, created_at, started_at, finished_at, error_category, error_message, result_bytes FROM executions WHERE id = $1`
 )
@@ -93,7 +93,7 @@ func (s *Service) Deliveries(ctx context.Context, executionIDs ...string) ([]mod
 	for rows.Next() {
 		var d models.WebhookDelivery
 		if err := rows.Scan(&d.ID, &d.ExecutionID, &d.Event, &d.URL, &d.Status, &d.AvailableAt, &d.Attempt, &d.MaxAttempts, &d.LeaseOwner,
-			&d.LastStatus, &d.LastError, &d.LastClass, &d.LastLatencyMs, &d.CreatedAt, &d.DeliveredAt); err != nil {
+			&d.LastStatus, &d.LastError, &d.LastClass, &d.LastLatencyMs, &d.CreatedAt, &d.DeliveredAt, &d.Hold, &d.StoppedBy); err != nil {
 			return nil, fmt.Errorf("read a webhook delivery: %w", err)
 		}
 		list = append(list, d)

@@ -21,16 +21,21 @@ type record struct {
 	claimed     lease.Claimed
 	status      string
 	availableAt int64
+	receiver    string // the host
+	seen        *seen  // what the attempt told about the host; nil: nothing
+	test        bool
 
-	// Of an attempt; nil when the delivery is only put back, which gives the attempt back too.
+	// Of an attempt; nil when the delivery is only put back, which gives the attempt back too: at once, or aside until its host is open.
 	ended *ended
+	aside bool
 
-	ours bool // out: the lease still held
+	ours bool   // out: the lease still held
+	left string // out: the status that was written
 }
 
 type ended struct {
-	attempt     *models.WebhookAttempt // nil when nothing could be sent
-	event       *models.Event          // nil when the delivery is gone
+	attempt     *models.WebhookAttempt            // nil when nothing could be sent
+	event       func(status string) *models.Event // nil when the delivery is gone
 	lastStatus  *int
 	lastError   *string
 	lastClass   string
@@ -38,46 +43,85 @@ type ended struct {
 	deliveredAt *int64
 }
 
+// place is where a record leaves its delivery.
+type place struct {
+	status      string
+	availableAt int64
+	hold        *string
+	more        int // attempts beyond the budget
+}
+
+// place holds what found nobody at a host that is paused: it costs none of its attempts if it was a probe, and it is not given up.
+func (r *record) place(h *models.WebhookHost) place {
+	p := place{status: r.status, availableAt: r.availableAt}
+	aside := r.aside && h != nil && h.State != Open
+	lost := r.seen != nil && r.seen.dead && !r.test && h != nil && h.State == Paused
+	if !aside && !lost {
+		return p
+	}
+	held := Held
+	p.status, p.availableAt, p.hold = Queued, never, &held
+	if lost && (r.seen.probe || r.claimed.Attempt >= r.claimed.MaxAttempts) {
+		p.more = 1
+	}
+	return p
+}
+
 const (
 	giveBack    = `UPDATE webhook_deliveries SET attempt = attempt - 1 WHERE id = $1`
+	setAside    = `UPDATE webhook_deliveries SET attempt = attempt - 1, hold = $2 WHERE id = $1`
 	noteOutcome = `UPDATE webhook_deliveries SET last_status = $1, last_error = $2, delivered_at = $3, last_class = $4,
-		last_latency_ms = $5 WHERE id = $6`
+		last_latency_ms = $5, hold = $6, max_attempts = max_attempts + $7 WHERE id = $8`
 	storeAttempt = `INSERT INTO webhook_attempts (id, delivery_id, execution_id, endpoint_id, attempt, http_status, error, error_class, latency_ms,
 		response_body, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 )
 
-// write is the group's transaction. A record whose lease is gone writes nothing.
+// write is the group's transaction. A record whose lease is gone writes nothing but how its host is doing.
 func (s *Service) write(ctx context.Context, tx *database.Tx, records []*record) error {
+	hosts, err := s.observeAll(ctx, tx, records)
+	if err != nil {
+		return err
+	}
 	var events []*models.Event
 	for _, r := range records {
-		var err error
-		if r.ours, err = s.queue.Settle(ctx, tx, r.claimed, r.status, r.availableAt); err != nil {
+		p := r.place(hosts[r.receiver])
+		r.left = p.status
+		if r.ours, err = s.queue.Settle(ctx, tx, r.claimed, p.status, p.availableAt); err != nil {
 			return fmt.Errorf("settle a webhook delivery: %w", err)
 		}
 		if !r.ours {
 			continue
 		}
-		if r.ended == nil {
-			if _, err := tx.Exec(ctx, giveBack, r.claimed.ID); err != nil {
-				return fmt.Errorf("put a webhook delivery back: %w", err)
-			}
-			continue
-		}
-		if err := writeEnded(ctx, tx, r.claimed.ID, r.ended); err != nil {
+		if err := r.write(ctx, tx, p); err != nil {
 			return err
 		}
-		if r.ended.event != nil {
-			events = append(events, r.ended.event)
+		if r.ended != nil && r.ended.event != nil {
+			events = append(events, r.ended.event(p.status))
 		}
-		if r.status == Queued {
+		if p.status == Queued && (r.ended != nil || r.aside) {
 			tx.AfterCommit(s.worker.Wake) // so that the worker learns when the next attempt is due
 		}
 	}
 	return s.Events.Append(ctx, tx, events...)
 }
 
-func writeEnded(ctx context.Context, tx *database.Tx, id string, e *ended) error {
-	if _, err := tx.Exec(ctx, noteOutcome, e.lastStatus, e.lastError, e.deliveredAt, e.lastClass, e.latency, id); err != nil {
+func (r *record) write(ctx context.Context, tx *database.Tx, p place) error {
+	id := r.claimed.ID
+	if r.ended != nil {
+		return writeEnded(ctx, tx, id, r.ended, p)
+	}
+	statement, args := giveBack, []any{id}
+	if r.aside {
+		statement, args = setAside, []any{id, p.hold}
+	}
+	if _, err := tx.Exec(ctx, statement, args...); err != nil {
+		return fmt.Errorf("put a webhook delivery back: %w", err)
+	}
+	return nil
+}
+
+func writeEnded(ctx context.Context, tx *database.Tx, id string, e *ended, p place) error {
+	if _, err := tx.Exec(ctx, noteOutcome, e.lastStatus, e.lastError, e.deliveredAt, e.lastClass, e.latency, p.hold, p.more, id); err != nil {
 		return fmt.Errorf("note the outcome of a webhook: %w", err)
 	}
 	if a := e.attempt; a != nil {
@@ -92,7 +136,7 @@ func writeEnded(ctx context.Context, tx *database.Tx, id string, e *ended) error
 
 // settle decides what follows from the outcome and writes it.
 func (s *Service) settle(ctx context.Context, c lease.Claimed, m message, o outcome) {
-	r := &record{claimed: c}
+	r := &record{claimed: c, receiver: m.receiver, test: m.event == EventTest}
 	now := s.DB.Now()
 	r.status, r.availableAt = s.next(c, o, now)
 	r.ended = &ended{lastStatus: o.status, lastError: optional(clean(o.text)), lastClass: o.word()}
@@ -104,13 +148,16 @@ func (s *Service) settle(ctx context.Context, c lease.Claimed, m message, o outc
 		took := o.took.Milliseconds()
 		r.ended.latency = &took
 		r.ended.attempt = attemptRow(c, m, o)
+		if o.class != classBlocked { // which tells of our policy, not of the host
+			r.seen = &seen{dead: o.dead(), probe: m.released && m.state == Paused, text: clean(o.text)}
+		}
 	}
 	if m.url != "" {
-		r.ended.event = attemptEvent(c, m, o, r.status, now)
+		r.ended.event = func(status string) *models.Event { return attemptEvent(c, m, o, status, now) }
 	}
 	if s.store(ctx, r) {
-		s.metrics.settled(o, r.status)
-		if r.status == Failed {
+		s.metrics.settled(o, r.left)
+		if r.left == Failed {
 			s.Log.Warn("a webhook was given up", "execution_id", m.execution.ID, "delivery_id", c.ID, "attempts", c.Attempt, "error", clean(o.text))
 		}
 	}

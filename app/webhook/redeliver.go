@@ -14,6 +14,8 @@ var (
 	ErrNoDelivery = errors.New("this execution has no webhook delivery: none was registered, or it has not ended yet")
 	// ErrInFlight says that an attempt is on its way at this moment.
 	ErrInFlight = errors.New("an attempt is on its way: look at its outcome first")
+	// ErrHeld says that there is nothing to send now, because the host is paused.
+	ErrHeld = errors.New("it waits for its host, which is paused: resume the host, and it is sent")
 	// ErrTooMany says that too much was asked for at once.
 	ErrTooMany = fmt.Errorf("at most %d webhooks can be sent again at once", RedeliverLimit)
 )
@@ -25,13 +27,15 @@ const RedeliverLimit = 1000
 const recordedIDs = 100
 
 const (
-	redeliverEnded = `UPDATE webhook_deliveries SET status = 'queued', available_at = $1, max_attempts = attempt + $2, delivered_at = NULL
+	redeliverEnded = `UPDATE webhook_deliveries SET status = 'queued', available_at = $1, max_attempts = attempt + $2, delivered_at = NULL, hold = NULL,
+		stopped_by = NULL
 		WHERE id %s AND status IN ('failed', 'delivered')`
-	redeliverQueued = `UPDATE webhook_deliveries SET available_at = $1 WHERE id %s AND status = 'queued'`
+	redeliverQueued = `UPDATE webhook_deliveries SET available_at = $1 WHERE id %s AND status = 'queued' AND hold IS NULL`
 	// An endpoint may have moved meanwhile.
 	followEndpoint = `UPDATE webhook_deliveries SET url = (SELECT p.url FROM webhook_endpoints p WHERE p.id = endpoint_id)
 		WHERE id %s AND status = 'queued' AND endpoint_id IN (SELECT p.id FROM webhook_endpoints p)`
 	countInFlight = `SELECT count(*) FROM webhook_deliveries WHERE id %s AND status = 'running'`
+	countHeld     = `SELECT count(*) FROM webhook_deliveries WHERE id %s AND hold = 'held'`
 )
 
 // Redelivered is what came of an act.
@@ -132,6 +136,13 @@ func (s *Service) requeue(ctx context.Context, tx *database.Tx, ids []string) (R
 		return done, nil
 	case done.InFlight > 0:
 		return Redelivered{}, ErrInFlight
+	}
+	var held int
+	if err := tx.QueryRow(ctx, in(countHeld, "$1"), []any{list}, &held); err != nil {
+		return Redelivered{}, err
+	}
+	if held > 0 {
+		return Redelivered{}, ErrHeld
 	}
 	return Redelivered{}, ErrNoDelivery
 }

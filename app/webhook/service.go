@@ -38,6 +38,8 @@ const (
 	defaultTimeout  = 10 * time.Second
 	defaultBackoff  = 5 * time.Second
 	defaultLongest  = 5 * time.Minute
+	defaultPause    = 30 * time.Second
+	defaultRate     = 20
 	poll            = time.Second
 	largeBody       = 256 << 10 // bodies beyond this share the budget below
 	largeBodyBudget = 128 << 20
@@ -50,6 +52,9 @@ type Config struct {
 	MaxAttempts int           // what a manual redelivery adds to the budget; 5
 	Backoff     time.Duration // before the second attempt, doubling from then on; 5 s
 	MaxBackoff  time.Duration // the longest pause, also when a receiver asks for a longer one; 5 min
+	// A host that has not answered ten times in a row, and that for PauseAfter (30 s), is paused.
+	PauseAfter   time.Duration
+	RecoveryRate int // deliveries in a second to a host that recovers; 20
 }
 
 // Parts are what the service works with.
@@ -65,17 +70,21 @@ type Parts struct {
 // Service prepares registrations and delivers what is due.
 type Service struct {
 	Parts
-	policy      Policy
-	maxAttempts int
-	backoff     lease.Backoff
-	client      *http.Client
-	queue       *lease.Queue
-	worker      *lease.Worker[lease.Claimed]
-	reaper      *lease.Loop
-	records     *database.Group[*record]
-	hosts       *hosts
-	memory      *semaphore.Weighted // for large bodies
-	metrics     *metrics
+	policy        Policy
+	maxAttempts   int
+	backoff       lease.Backoff
+	client        *http.Client
+	queue         *lease.Queue
+	worker        *lease.Worker[lease.Claimed]
+	reaper        *lease.Loop
+	releaser      *lease.Loop
+	pauseAfter    time.Duration
+	rate          int
+	selectMessage string
+	records       *database.Group[*record]
+	hosts         *hosts
+	memory        *semaphore.Weighted // for large bodies
+	metrics       *metrics
 }
 
 // New returns a service at rest.
@@ -87,15 +96,19 @@ func New(c Config, parts Parts) *Service {
 		maxAttempts: c.MaxAttempts,
 		backoff:     lease.Backoff{First: c.Backoff, Max: c.MaxBackoff},
 		client:      NewClient(c.Policy),
+		pauseAfter:  c.PauseAfter,
+		rate:        c.RecoveryRate,
 		queue:       lease.NewQueue(parts.DB, parts.Replica, "webhook_deliveries"),
 		hosts:       newHosts(c.Slots),
 		memory:      semaphore.NewWeighted(largeBodyBudget),
 	}
+	s.selectMessage = selectMessage(s.hostIs())
 	s.records = database.NewGroup(parts.DB, s.write)
 	s.worker = &lease.Worker[lease.Claimed]{
 		Name: "webhooks", Slots: c.Slots, Poll: poll, Claim: s.claim, Run: s.deliver, NextDue: s.queue.NextDue, Log: parts.Log,
 	}
 	s.reaper = &lease.Loop{Name: "webhooks of dead replicas", Every: parts.Replica.TTL() / 4, Do: s.reap, Log: parts.Log}
+	s.releaser = &lease.Loop{Name: "webhooks of paused hosts", Every: releasePoll, Do: s.release, Log: parts.Log}
 	s.metrics = newMetrics(s.worker.InUse)
 	return s
 }
@@ -116,6 +129,12 @@ func withDefaults(c Config) Config {
 	if c.MaxBackoff == 0 {
 		c.MaxBackoff = defaultLongest
 	}
+	if c.PauseAfter == 0 {
+		c.PauseAfter = defaultPause
+	}
+	if c.RecoveryRate == 0 {
+		c.RecoveryRate = defaultRate
+	}
 	return c
 }
 
@@ -123,10 +142,12 @@ func withDefaults(c Config) Config {
 func (s *Service) Start() {
 	s.worker.Start()
 	s.reaper.Start()
+	s.releaser.Start()
 }
 
 // Stop claims nothing more and waits for what is on its way, at most as long as ctx lives; the rest is put back into the queue.
 func (s *Service) Stop(ctx context.Context) {
+	s.releaser.Stop()
 	s.reaper.Stop()
 	s.worker.Drain(ctx)
 	s.client.CloseIdleConnections()
@@ -136,7 +157,7 @@ func (s *Service) Stop(ctx context.Context) {
 func (s *Service) Wake() { s.worker.Wake() }
 
 // Loops are the supervised loops of the service.
-func (s *Service) Loops() []*lease.Loop { return []*lease.Loop{s.worker.Loop(), s.reaper} }
+func (s *Service) Loops() []*lease.Loop { return []*lease.Loop{s.worker.Loop(), s.reaper, s.releaser} }
 
 // claim takes work only while it may be recorded: without a term of this replica it would come straight back.
 func (s *Service) claim(ctx context.Context, n int) ([]lease.Claimed, error) {

@@ -41,6 +41,8 @@ func LookOfDelivery(d *models.WebhookDelivery) Look {
 		return Look{"st-ok", "succeeded", "Delivered"}
 	case d.Status == "failed":
 		return Look{"st-bad", "cross", "Given up"}
+	case d.Held():
+		return Look{"st-wait", "paused", "Waiting for host"}
 	case d.Attempt > 0 && d.Status == "queued":
 		return Look{"st-wait", "retrying", "Retrying"}
 	}

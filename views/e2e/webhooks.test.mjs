@@ -196,6 +196,33 @@ visit(
   { javaScriptEnabled: false, viewport: { width: 320, height: 700 } },
 );
 
+visit("a host is paused: what goes to it waits in sight, and is sent when the host is resumed", async (page) => {
+  const host = new URL(receiver.base).host;
+  const before = receiver.got.length;
+  await page.goto("/webhooks");
+  await page.getByRole("navigation", { name: "Webhooks" }).getByRole("link", { name: "Hosts" }).click();
+  await page.locator("#live[data-on]").waitFor();
+  await reads(page.locator("tbody tr"), host);
+  await page.getByRole("button", { name: `Pause ${host}` }).click();
+  await reads(page.getByRole("status"), "gets nothing");
+  await reads(page.locator("tbody .badge"), "Paused");
+  assert.deepEqual(await axe(page), []);
+  await announced("/in");
+  await page.goto("/webhooks?state=held");
+  await page.locator("#live[data-on]").waitFor();
+  await page.locator("#fresh a, tbody tr").first().waitFor();
+  await page.reload();
+  await reads(page.locator("tbody tr"), "Waiting for host");
+  await page.locator(".row-link").first().click();
+  await reads(page.locator(".advice"), "sent once the host is open again");
+  assert.deepEqual(await axe(page), []);
+  assert.equal(receiver.got.length, before);
+  await page.goto("/webhooks/hosts");
+  await page.getByRole("button", { name: `Resume ${host}` }).click();
+  await reads(page.getByRole("status"), "gets what has waited");
+  await receiver.until(before + 1);
+});
+
 for (const colorScheme of ["light", "dark"]) {
   visit(
     `nothing on the pages of webhooks is against the rules in ${colorScheme}`,
@@ -208,6 +235,8 @@ for (const colorScheme of ["light", "dark"]) {
       await page.goto("/webhooks/redeliver?state=delivered");
       assert.deepEqual(await axe(page), []);
       await page.goto("/webhooks/endpoints");
+      assert.deepEqual(await axe(page), []);
+      await page.goto("/webhooks/hosts");
       assert.deepEqual(await axe(page), []);
     },
     { colorScheme },

@@ -13,8 +13,8 @@ import (
 
 // Health is how the newest deliveries of a receiver went.
 type Health struct {
-	Of, Rate      int // deliveries looked at; the share that was taken, in percent
-	P95           int64
+	Of, Rate      int   // deliveries looked at; the share that was taken, in percent
+	P50, P95      int64 // ms
 	LastDelivered *int64
 	LastError     string
 	LastErrorAt   int64
@@ -118,5 +118,5 @@ func (p EndpointPage) now() time.Time { return p.Frame.Now }
 
 // sectionsOf leads to the other pages of webhooks.
 func sectionsOf() []components.Option {
-	return []components.Option{{Value: "/webhooks", Label: "Deliveries"}, {Value: "/webhooks/endpoints", Label: "Endpoints"}}
+	return []components.Option{{Value: "/webhooks", Label: "Deliveries"}, {Value: "/webhooks/endpoints", Label: "Endpoints"}, {Value: "/webhooks/hosts", Label: "Hosts"}}
 }

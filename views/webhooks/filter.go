@@ -96,7 +96,14 @@ func classWord(class string) string {
 }
 
 func states() []components.Option {
-	return []components.Option{{Label: "All"}, {Value: "pending", Label: "Pending"}, {Value: "retrying", Label: "Retrying"}, {Value: "delivered", Label: "Delivered"}, {Value: "failed", Label: "Given up"}}
+	return []components.Option{
+		{Label: "All"},
+		{Value: "pending", Label: "Pending"},
+		{Value: "retrying", Label: "Retrying"},
+		{Value: "held", Label: "Waiting for host"},
+		{Value: "delivered", Label: "Delivered"},
+		{Value: "failed", Label: "Given up"},
+	}
 }
 
 func classes() []components.Option {

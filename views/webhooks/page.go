@@ -24,7 +24,7 @@ type ListPage struct {
 	Target  string // a registered function, for the command of an empty server; may be empty
 	Said    string // what the last act has led to; may be empty
 
-	Pending, Retrying, Failed, Most int // shown on the tabs; Most means that many or more
+	Pending, Retrying, Held, Failed, Most int // shown on the tabs; Most means that many or more
 }
 
 func (p ListPage) now() time.Time { return p.Frame.Now }
@@ -37,7 +37,7 @@ func (p ListPage) first() string {
 }
 
 func (p ListPage) tabs() []components.Tab {
-	counts := map[string]int{"pending": p.Pending, "retrying": p.Retrying, "failed": p.Failed}
+	counts := map[string]int{"pending": p.Pending, "retrying": p.Retrying, "held": p.Held, "failed": p.Failed}
 	var all []components.Tab
 	for _, s := range states() {
 		f := p.Filter
@@ -112,7 +112,7 @@ func well(status *int) bool { return status != nil && *status/100 == 2 }
 
 // waits reports whether a further attempt has its time.
 func waits(d *models.WebhookDelivery, now time.Time) bool {
-	return d.Status == "queued" && d.AvailableAt > now.UnixMilli()
+	return d.Status == "queued" && !d.Held() && d.AvailableAt > now.UnixMilli()
 }
 
 // ShowPage is /webhooks/{id}.
@@ -123,6 +123,7 @@ type ShowPage struct {
 	Plan     []int64                 // ms: attempts that are left, if all fail
 	Headers  []string                // names of the registered ones
 	Signed   bool                    // there is a secret
+	Host     *models.WebhookHost     // nil when nothing is known about it
 	Endpoint *Endpoint               // that it goes to; nil: registered with the execution, or deleted
 	Stamp    string                  // what the signed text begins with, of the last attempt: id.time.
 	Body     []byte                  // what is sent; nil when it is no longer kept
