@@ -52,7 +52,7 @@ async function answer(request, response) {
     const note = (message) => ask("POST", "/api/v1/executions/note", { message, tags: [] }, speaker);
     reply(200, (await functions[named[1]].call(JSON.parse(Buffer.concat(chunks)), { note })) ?? null);
   } catch (problem) {
-    reply(500, { error: problem.message });
+    reply(problem instanceof SyntaxError ? 400 : 500, { error: problem.message });
   }
 }
 
