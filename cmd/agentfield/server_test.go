@@ -201,6 +201,25 @@ func (c curl) do(t *testing.T, status int) map[string]any {
 	return answer
 }
 
+// answer sends a request and reads what must be a success in JSON.
+func answer(t *testing.T, request *http.Request) map[string]any {
+	t.Helper()
+	res, err := (&http.Client{}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode >= 300 {
+		t.Fatalf("%s: HTTP %d %s, %v", request.URL, res.StatusCode, text, err)
+	}
+	var said map[string]any
+	if err := json.Unmarshal(text, &said); err != nil {
+		t.Fatalf("%s: %s: %v", request.URL, text, err)
+	}
+	return said
+}
+
 func get(t *testing.T, url string, into any) {
 	t.Helper()
 	res, err := http.Get(url) //nolint:forbidigo // as plain as curl
