@@ -38,8 +38,10 @@ func (s *Server) saidRoutes() []Route {
 func (s *Server) saidTools() []Route {
 	return []Route{
 		{"POST", "/v1/executions/note", access.Agent, s.note},
+		{"GET", "/v1/executions/events", access.Read, s.streamExecutions},
 		{"GET", "/v1/executions/:id/logs", access.Read, s.readLogs},
 		{"GET", "/v1/executions/:id/logs/stream", access.Read, s.streamLogs},
+		{"GET", "/v1/nodes/:id/logs", access.Read, s.nodeLogs},
 	}
 }
 
@@ -228,13 +230,7 @@ func logQuery(c *fiber.Ctx, after string) (agentlog.Query, error) {
 		}
 	}
 	if q.Limit > agentlog.MaxTail {
-		o := newObject(128)
-		o.text("error", "tail_too_large")
-		o.text("code", "tail_too_large")
-		o.text("message", "ask for fewer entries at once")
-		o.text("details", "ask for fewer entries at once")
-		o.number("max_allowed", agentlog.MaxTail)
-		return q, &failure{status: fiber.StatusBadRequest, code: "tail_too_large", title: "tail_too_large", body: o.end()}
+		return q, tailTooLarge(agentlog.MaxTail)
 	}
 	if text := c.Query(after); text != "" {
 		if q.After, err = strconv.ParseInt(text, 10, 64); err != nil || q.After < 0 {
@@ -242,6 +238,16 @@ func logQuery(c *fiber.Ctx, after string) (agentlog.Query, error) {
 		}
 	}
 	return q, nil
+}
+
+func tailTooLarge(most int64) error {
+	o := newObject(128)
+	o.text("error", "tail_too_large")
+	o.text("code", "tail_too_large")
+	o.text("message", "ask for fewer entries at once")
+	o.text("details", "ask for fewer entries at once")
+	o.number("max_allowed", most)
+	return &failure{status: fiber.StatusBadRequest, code: "tail_too_large", title: "tail_too_large", body: o.end()}
 }
 
 // readLogs lists the newest entries of an execution, in their order.

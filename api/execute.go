@@ -283,6 +283,11 @@ func failedStatus(c *fiber.Ctx, row *models.Execution) int {
 	if !fromAgent(c) {
 		return fiber.StatusOK
 	}
+	return statusForAgents(row)
+}
+
+// statusForAgents is the agent's own 4xx, else 502 (wire.md B4).
+func statusForAgents(row *models.Execution) int {
 	if status := row.ErrorStatus; status != nil && *status >= 400 && *status < 500 {
 		return *status
 	}

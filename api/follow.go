@@ -230,6 +230,12 @@ func frameType(e models.Event, before, status models.Status, known bool) string 
 	if !known && status != "" {
 		return "execution_created"
 	}
+	switch e.Kind {
+	case event.KindLogged:
+		return "execution_log"
+	case event.KindAttemptFailed, event.KindRedelivered:
+		return "execution_retried"
+	}
 	if _, h := hintOf(e); e.Kind == event.KindApproval && h.Status != "pending" && h.Status != "held" {
 		return "execution_approval_resolved"
 	}

@@ -22,13 +22,39 @@ func (s *Server) registerNode(c *fiber.Ctx) error {
 		r.NodeToken = c.Get("X-Node-Token")
 	}
 	done, err := s.Nodes.Register(c.UserContext(), r, c.IP())
+	if err != nil {
+		return registrationFailure(err)
+	}
+	return c.Status(fiber.StatusCreated).JSON(done)
+}
+
+// registerServerless asks an agent that only runs while it is called what it can do, and registers it (wire.md 3.2).
+func (s *Server) registerServerless(c *fiber.Ctx) error {
+	var r struct {
+		InvocationURL string `json:"invocation_url"`
+	}
+	if err := bind(c, &r, false); err != nil {
+		return err
+	}
+	done, err := s.Nodes.RegisterServerless(c.UserContext(), r.InvocationURL, c.Get("X-Node-Token"), c.IP())
+	if wrong, ok := errors.AsType[*node.InvalidError](err); ok {
+		return &failure{status: fiber.StatusBadRequest, code: "invalid_registration", title: "Invalid invocation_url", details: wrong.Message}
+	}
+	if unheard, ok := errors.AsType[*node.DiscoveryError](err); ok {
+		return &failure{status: fiber.StatusBadGateway, code: "discovery_failed", title: "Discovery failed", details: unheard.Reason}
+	}
+	if err != nil {
+		return registrationFailure(err)
+	}
+	return c.Status(fiber.StatusCreated).JSON(done)
+}
+
+// registrationFailure: a node id belongs to whoever has its token.
+func registrationFailure(err error) error {
 	if errors.Is(err, node.ErrNotOwner) {
 		return &failure{status: fiber.StatusForbidden, code: "node_token_required", title: "forbidden", details: err.Error()}
 	}
-	if err != nil {
-		return err
-	}
-	return c.Status(fiber.StatusCreated).JSON(done)
+	return err
 }
 
 // listNodes answers as the protocol has it; the page shows all of them.
@@ -123,6 +149,38 @@ func (s *Server) renewLease(c *fiber.Ctx) error {
 	return c.JSON(reply)
 }
 
+// acknowledgeAction takes the word that an action is done (wire.md 3.3).
+func (s *Server) acknowledgeAction(c *fiber.Ctx) error {
+	if err := checkJSON(c.Body()); err != nil {
+		return err
+	}
+	done, err := node.DecodeAcknowledgement(c.Body())
+	if err != nil {
+		return wrongParameter(err)
+	}
+	reply, err := s.Nodes.Acknowledge(c.UserContext(), c.Params("id"), done, c.IP())
+	if err != nil {
+		return nodeNotFound(err)
+	}
+	return c.JSON(reply)
+}
+
+// claimActions answers agents that fetch their work: there is none to fetch, it comes to them as calls (wire.md B44).
+func (s *Server) claimActions(c *fiber.Ctx) error {
+	if err := checkJSON(c.Body()); err != nil {
+		return err
+	}
+	claim, err := node.DecodeActionClaim(c.Body())
+	if err != nil {
+		return wrongParameter(err)
+	}
+	reply, err := s.Nodes.ClaimActions(c.UserContext(), claim, c.IP())
+	if err != nil {
+		return nodeNotFound(err)
+	}
+	return c.JSON(reply)
+}
+
 func (s *Server) setLifecycle(c *fiber.Ctx) error {
 	beat, err := node.DecodeBeat(c.Body())
 	if err != nil {
@@ -171,6 +229,17 @@ func (s *Server) capabilities(c *fiber.Ctx) error {
 	found, err := s.Nodes.Capabilities(c.UserContext(), q)
 	if err != nil {
 		return err
+	}
+	switch q.Format {
+	case node.Compact:
+		return c.JSON(found.Compact())
+	case node.XML:
+		text, err := found.XML()
+		if err != nil {
+			return err
+		}
+		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationXML)
+		return c.Send(text)
 	}
 	return c.JSON(found)
 }

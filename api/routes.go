@@ -68,6 +68,7 @@ func (s *Server) Machine() []Route {
 		{"POST", "/executions/:id/progress", access.Agent, s.progress},
 
 		{"POST", "/nodes/register", access.Agent, s.registerNode},
+		{"POST", "/nodes/register-serverless", access.Agent, s.registerServerless},
 		{"POST", "/nodes/status/bulk", access.Read, s.bulkNodeStatus},
 		{"POST", "/nodes", access.Agent, s.registerNode},
 		{"GET", "/nodes/:id/status", access.Read, s.nodeStatus},
@@ -76,6 +77,8 @@ func (s *Server) Machine() []Route {
 		{"POST", "/nodes/:id/heartbeat", access.Agent, s.heartbeat},
 		{"POST", "/nodes/:id/lifecycle/status", access.Agent, s.setLifecycle},
 		{"POST", "/nodes/:id/shutdown", access.Agent, s.shutdownNode},
+		{"POST", "/nodes/:id/actions/ack", access.Agent, s.acknowledgeAction},
+		{"POST", "/actions/claim", access.Agent, s.claimActions},
 		{"GET", "/discovery/capabilities", access.Read, s.capabilities},
 	},
 		s.saidRoutes(),
@@ -83,6 +86,7 @@ func (s *Server) Machine() []Route {
 		s.agentApprovalRoutes(),
 		s.workflowRoutes(),
 		s.keyAPI(),
+		s.legacyRoutes(),
 	)
 }
 
@@ -166,7 +170,7 @@ func possible(path string) fiber.Handler {
 			return c.Next()
 		}
 		switch {
-		case strings.HasPrefix(path, "/nodes/"):
+		case strings.HasPrefix(path, "/nodes/"), strings.HasPrefix(path, "/v1/nodes/"):
 			return nodeNotFound(node.ErrUnknownNode)
 		case strings.HasPrefix(path, "/webhooks/endpoints/"):
 			return webhook.ErrNoEndpoint

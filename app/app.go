@@ -93,6 +93,10 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read webhook_allowed_hosts: %w", err)
 	}
+	serverless, err := webhook.ParseAllowList(c.ServerlessAllowedHosts)
+	if err != nil {
+		return fmt.Errorf("read serverless_allowed_hosts: %w", err)
+	}
 	codec, err := payload.NewCodec()
 	if err != nil {
 		return err
@@ -107,7 +111,9 @@ func (a *App) build(ctx context.Context) error {
 	a.nodes = node.New(node.Options{
 		DB: a.db, Events: events, Hub: a.hub, Client: client, Log: a.log,
 		CheckURL:            func(raw string) error { return webhook.CheckURL(toNodes, raw) },
+		MayDiscover:         serverless.Lists,
 		TokenKey:            box.Derive("node tokens"),
+		InternalToken:       c.InternalToken,
 		AllowUnsigned:       c.AcceptsUnsignedAgents(),
 		DefaultConcurrency:  c.NodeConcurrency,
 		HealthCheckInterval: c.HealthCheckInterval, HealthCheckTimeout: c.HealthCheckTimeout, Failures: c.HealthFailures,

@@ -44,6 +44,7 @@ type Execution struct {
 	HasWebhook    bool    `gorm:"not null"`
 	Context       *string // JSON the caller wants echoed in its webhook
 	Trace         *string // W3C traceparent of the caller
+	Headers       *string // JSON: further headers of the caller, which the agent gets as they came
 	CreatedAt     int64   `gorm:"not null;autoCreateTime:false"`
 	StartedAt     *int64
 	FinishedAt    *int64

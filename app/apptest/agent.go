@@ -1,6 +1,7 @@
 package apptest
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"maps"
@@ -39,6 +40,7 @@ type Agent struct {
 	Token string // the node token that its registration was answered with
 
 	functions []Function
+	others    map[string]http.HandlerFunc
 	server    *httptest.Server
 	mu        sync.Mutex
 	calls     []Call
@@ -97,6 +99,16 @@ func (a *Agent) Register(t *testing.T, r *Rig, headers ...string) {
 		t.Fatalf("register %s: %d %s", a.ID, answer.Status, answer.Body)
 	}
 	a.Token = answer.Text("node_token")
+}
+
+// Serves makes the agent answer at one more path of its own. Call it before anybody asks there.
+func (a *Agent) Serves(path string, handler http.HandlerFunc) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.others == nil {
+		a.others = map[string]http.HandlerFunc{}
+	}
+	a.others[path] = handler
 }
 
 // Calls are those that have reached the agent, of one execution or, with an empty id, of all.
@@ -165,8 +177,14 @@ func (a *Agent) serve(w http.ResponseWriter, r *http.Request) {
 		ExecutionID: r.Header.Get("X-Execution-ID"), Attempt: attempt, Token: r.Header.Get("X-Execution-Token"),
 		Path: r.URL.Path, Header: r.Header.Clone(), Input: body,
 	}
+	a.mu.Lock()
+	other := a.others[r.URL.Path]
+	a.mu.Unlock()
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
+	case other != nil:
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		other(w, r)
 	case len(parts) == 2 && (parts[0] == "reasoners" || parts[0] == "skills"):
 		a.note(&a.calls, call)
 		i := slices.IndexFunc(a.functions, func(f Function) bool { return f.Name == parts[1] })

@@ -256,27 +256,40 @@ func (r *Rig) Events(t *testing.T, id string) []string {
 // Until waits for a condition. It is judged at the beginning and whenever the server announces that something has happened.
 func (r *Rig) Until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
+	path, key := "/events", []string(nil)
+	if r.config.APIKey != "" { // pages take no key; this stream tells nothing of nodes
+		path, key = "/api/ui/v1/executions/events", []string{"X-API-Key", r.config.APIKey}
+	}
+	if !r.Follow(t, path, func(line string) bool { return line != "" || !holds() }, key...) && !holds() { // an empty line ends an event, or the greeting
+		t.Fatalf("it never came to be that %s", what)
+	}
+}
+
+// Follow reads a stream line by line until more says that it was enough. It reports false when the stream ended before.
+func (r *Rig) Follow(t *testing.T, path string, more func(line string) bool, headers ...string) bool {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL+"/events", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.config.APIKey != "" {
-		request.Header.Set("X-API-Key", r.config.APIKey)
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
 	}
 	response, err := r.client.Do(request)
 	if err != nil {
-		t.Fatalf("follow the events: %v", err)
+		t.Fatalf("follow %s: %v", path, err)
 	}
 	defer func() { _ = response.Body.Close() }()
+	if r.Seen != nil {
+		r.Seen(t, request, nil, Answer{Status: response.StatusCode, Header: response.Header})
+	}
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		if lines.Text() == "" && holds() { // an event, or the greeting, is complete
-			return
+		if !more(lines.Text()) {
+			return true
 		}
 	}
-	if !holds() {
-		t.Fatalf("it never came to be that %s", what)
-	}
+	return false
 }

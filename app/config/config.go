@@ -68,6 +68,8 @@ type Config struct {
 
 	ExportLimit int `koanf:"export_limit" help:"rows of one export of a list; a longer one is cut, and its last line says so"`
 
+	ServerlessAllowedHosts []string `koanf:"serverless_allowed_hosts" env:"AGENTFIELD_REGISTRATION_SERVERLESS_DISCOVERY_ALLOWED_HOSTS" help:"hosts besides this machine at which serverless agents may be registered: names, *.suffix, addresses or CIDRs"`
+
 	HealthCheckInterval time.Duration `koanf:"health_check_interval" help:"time between two probes of an agent"`
 	HealthCheckTimeout  time.Duration `koanf:"health_check_timeout" help:"limit of one probe"`
 	HealthFailures      int           `koanf:"health_failures" env:"AGENTFIELD_HEALTH_CONSECUTIVE_FAILURES" help:"probes that fail in a row before an instance counts as inactive"`
@@ -110,6 +112,8 @@ func Default() Config {
 		HealthCheckInterval: 10 * time.Second,
 		HealthCheckTimeout:  3 * time.Second,
 		HealthFailures:      3,
+
+		ServerlessAllowedHosts: []string{},
 	}
 }
 

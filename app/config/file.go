@@ -16,11 +16,12 @@ import (
 // protocolKeys are the keys of existing installations' files that mean one of our settings (wire.md 10.4). The server: part wins.
 func protocolKeys() map[string]string {
 	return map[string]string{
-		"agentfield.execution_queue.webhook_timeout":           "webhook_timeout",
-		"agentfield.execution_queue.webhook_max_attempts":      "webhook_max_attempts",
-		"agentfield.execution_queue.webhook_retry_backoff":     "webhook_backoff",
-		"agentfield.execution_queue.webhook_max_retry_backoff": "webhook_max_backoff",
-		"agentfield.execution_queue.agent_call_timeout":        "sync_timeout",
+		"agentfield.execution_queue.webhook_timeout":                 "webhook_timeout",
+		"agentfield.execution_queue.webhook_max_attempts":            "webhook_max_attempts",
+		"agentfield.execution_queue.webhook_retry_backoff":           "webhook_backoff",
+		"agentfield.execution_queue.webhook_max_retry_backoff":       "webhook_max_backoff",
+		"agentfield.execution_queue.agent_call_timeout":              "sync_timeout",
+		"agentfield.registration.serverless_discovery_allowed_hosts": "serverless_allowed_hosts",
 		"api.auth.api_key":                          "api_key",
 		"api.cors.allowed_origins":                  "cors_origins",
 		"storage.postgres.url":                      "database_url",

@@ -152,8 +152,12 @@ func (c Config) checkSecrets() []string {
 var hostPattern = regexp.MustCompile(`^(\*\.)?[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?(\.[a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?)*\.?$`)
 
 func (c Config) checkHosts() []string {
+	return append(checkAllowList("webhook_allowed_hosts", c.WebhookAllowedHosts), checkAllowList("serverless_allowed_hosts", c.ServerlessAllowedHosts)...)
+}
+
+func checkAllowList(key string, hosts []string) []string {
 	var found []string
-	for _, host := range c.WebhookAllowedHosts {
+	for _, host := range hosts {
 		if _, err := netip.ParsePrefix(host); err == nil {
 			continue
 		}
@@ -161,8 +165,7 @@ func (c Config) checkHosts() []string {
 			continue
 		}
 		if !hostPattern.MatchString(host) {
-			found = append(found, fmt.Sprintf(
-				"webhook_allowed_hosts contains %q: write a host, *.suffix, an address or a CIDR, without scheme and port", host))
+			found = append(found, fmt.Sprintf("%s contains %q: write a host, *.suffix, an address or a CIDR, without scheme and port", key, host))
 		}
 	}
 	return found

@@ -283,7 +283,7 @@ func refusal(status int, answer []byte) result {
 	if status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests {
 		f.class = onClientError
 	}
-	f.message = fmt.Sprintf("agent error (%d): %s", status, cut(clean(string(answer)), 1024))
+	f.message = fmt.Sprintf("agent error (%d): %s", status, cut(strings.TrimSpace(clean(string(answer))), 1024))
 	var details []byte
 	if json.Valid(answer) {
 		details = bytes.TrimSpace(answer)
@@ -342,11 +342,22 @@ func (s *Service) request(ctx context.Context, c *claimed, instance Instance, in
 			h.Set(name, *value)
 		}
 	}
+	for name, value := range passedOn(c.Headers) {
+		h.Set(name, value)
+	}
 	h.Set("Traceparent", traceparent(c.Trace, c.ID, c.RunID))
 	if s.InternalToken != "" {
 		h.Set("Authorization", "Bearer "+s.InternalToken)
 	}
 	return request, nil
+}
+
+// passedOn are the headers of the caller that the agent gets as they came.
+func passedOn(stored *string) (headers map[string]string) {
+	if stored == nil || json.Unmarshal([]byte(*stored), &headers) != nil {
+		return nil
+	}
+	return headers
 }
 
 // envelope is the form in which a serverless node takes its input (wire.md 4.3).

@@ -3,6 +3,7 @@ package execution
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -91,6 +92,17 @@ func (s *Service) sendTo(ctx context.Context, address string, n *models.Notice) 
 	return fmt.Sprintf("the agent answered %d", status), nil
 }
 
+// workflowOf is the run that a notice names, if it names one.
+func workflowOf(n *models.Notice) string {
+	var body struct {
+		WorkflowID string `json:"workflow_id"`
+	}
+	if json.Unmarshal([]byte(n.Body), &body) != nil {
+		return ""
+	}
+	return body.WorkflowID
+}
+
 func (s *Service) postNotice(ctx context.Context, address string, n *models.Notice) (status int, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
 	defer cancel()
@@ -100,6 +112,9 @@ func (s *Service) postNotice(ctx context.Context, address string, n *models.Noti
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("X-Execution-ID", n.ExecutionID)
+	if workflow := workflowOf(n); workflow != "" {
+		request.Header.Set("X-Workflow-ID", workflow)
+	}
 	request.Header.Set("X-AgentField-Source", n.Kind+"-dispatcher")
 	request.Header.Set("Idempotency-Key", n.ID)
 	if s.InternalToken != "" {

@@ -38,6 +38,32 @@ func (s *Service) Get(ctx context.Context, id string) (Finished, error) {
 	return f, nil
 }
 
+// Standing is where an execution stands, for those who follow many at once.
+type Standing struct {
+	Status   models.Status
+	Run      string
+	Workflow string // the run as its callers know it
+}
+
+// Standings reads where executions stand. Ids that do not exist are missing in the answer.
+func (s *Service) Standings(ctx context.Context, ids []string) (map[string]Standing, error) {
+	rows, err := s.queryIDs(ctx, "SELECT id, status, run_id, coalesce(workflow_id, run_id) FROM executions WHERE id IN (%s)", ids)
+	if err != nil {
+		return nil, fmt.Errorf("read where executions stand: %w", err)
+	}
+	defer rows.Close()
+	found := make(map[string]Standing, len(ids))
+	for rows.Next() {
+		var id string
+		var at Standing
+		if err := rows.Scan(&id, &at.Status, &at.Run, &at.Workflow); err != nil {
+			return nil, fmt.Errorf("read where an execution stands: %w", err)
+		}
+		found[id] = at
+	}
+	return found, rows.Err()
+}
+
 // GetMany reads up to 1,000 executions with their results in one query. Ids that do not exist are missing in the answer.
 func (s *Service) GetMany(ctx context.Context, ids []string) (map[string]Finished, error) {
 	rows, err := s.queryIDs(ctx, `SELECT `+qualified(executionColumns, "e")+`, p.encoding, p.body FROM executions e

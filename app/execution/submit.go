@@ -3,6 +3,7 @@ package execution
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,9 +28,10 @@ type Submission struct {
 	ParentID   string
 	SessionID  string
 	ActorID    string
-	StartedBy  string // the principal, unless it is an agent or nobody in particular
-	Caller     string // the node that calls, when an agent does
-	Trace      string // traceparent
+	StartedBy  string            // the principal, unless it is an agent or nobody in particular
+	Caller     string            // the node that calls, when an agent does
+	Trace      string            // traceparent
+	Headers    map[string]string // further headers that the agent gets as they came
 	Timeout    time.Duration
 	Retry      RetryPolicy
 	Priority   *int        // 0 to 9, 9 goes first; nil: 5
@@ -99,6 +101,7 @@ func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*su
 	if len(sub.Context) > 0 {
 		row.Context = optional(string(sub.Context))
 	}
+	row.Headers = headersText(sub.Headers)
 	if policy := asPolicy(sub.Retry); policy != nil {
 		row.RetryPolicy = policy
 	}
@@ -117,6 +120,17 @@ func rankOf(priority *int) int {
 		return models.MaxPriority - models.DefaultPriority
 	}
 	return models.MaxPriority - *priority
+}
+
+func headersText(headers map[string]string) *string {
+	if len(headers) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(headers)
+	if err != nil { // strings always marshal
+		return nil
+	}
+	return optional(string(text))
 }
 
 // placeInRun decides which run the execution belongs to (ruling C9): X-Run-ID first, then X-Workflow-ID, then the parent's run, else a
@@ -381,20 +395,20 @@ func nameRun(ctx context.Context, tx *database.Tx, it *submission) error {
 
 const insertedColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
 	available_at, attempt, failures, max_attempts, redeliveries, lease_owner, retry_policy, timeout_ms, deadline_at, has_webhook, context, trace,
-	created_at, started_at, input_bytes, result_bytes, started_by, rerun_of, local, rank, asked_by, concurrency_key, key_limit, parked`
+	created_at, started_at, input_bytes, result_bytes, started_by, rerun_of, local, rank, asked_by, concurrency_key, key_limit, parked, headers`
 
 const insertRow = `INSERT INTO executions (` + insertedColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15, 0, $16,
-	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25, $26, $27, $28, $29, $30, $31, $32) ON CONFLICT (id) DO NOTHING`
+	$17, $18, $19, $20, $21, $22, $13, $23, $24, 0, $25, $26, $27, $28, $29, $30, $31, $32, $33) ON CONFLICT (id) DO NOTHING`
 
 const insertBatch = `INSERT INTO executions (` + insertedColumns + `)
 	SELECT id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, 0, attempts, 0, owner, retry,
-		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter, rerun, local, rank, asked, key, key_limit, parked
+		timeout, deadline, webhook, context, trace, created, started, bytes, 0, starter, rerun, local, rank, asked, key, key_limit, parked, headers
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
 		$12::text[], $13::bigint[], $14::int[], $15::int[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bool[], $21::text[], $22::text[],
 		$23::bigint[], $24::bigint[], $25::text[], $26::text[], $27::bool[], $28::smallint[],
-		$29::text[], $30::text[], $31::int[], $32::smallint[])
+		$29::text[], $30::text[], $31::int[], $32::smallint[], $33::text[])
 	AS v(id, run, workflow, parent, session, actor, caller, node, function, kind, mode, status, created, attempt, attempts, owner, retry, timeout,
-		deadline, webhook, context, trace, started, bytes, starter, rerun, local, rank, asked, key, key_limit, parked)
+		deadline, webhook, context, trace, started, bytes, starter, rerun, local, rank, asked, key, key_limit, parked, headers)
 	ON CONFLICT (id) DO NOTHING RETURNING id`
 
 func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error {
@@ -406,7 +420,7 @@ func insertRows(ctx context.Context, tx *database.Tx, items []*submission) error
 		n, err := tx.Exec(ctx, insertRow, r.ID, r.RunID, r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller, r.NodeID, r.Function, r.FunctionKind,
 			r.Mode, string(r.Status), r.CreatedAt, r.Attempt, r.MaxAttempts, r.LeaseOwner, r.RetryPolicy, r.TimeoutMs, r.DeadlineAt, r.HasWebhook, r.Context,
 			r.Trace, r.StartedAt, r.InputBytes, r.StartedBy, r.RerunOf, r.Local, r.Rank, r.AskedBy, r.ConcurrencyKey, r.KeyLimit,
-			int16(r.Parked))
+			int16(r.Parked), r.Headers)
 		if err != nil {
 			return err
 		}
@@ -421,7 +435,7 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 	maybe := func() []*string { return make([]*string, n) }
 	ids, runs, nodes, functions, kinds, modes, statuses := text(), text(), text(), text(), text(), text(), text()
 	workflows, parents, sessions, actors, callers, owners, retries, contexts, traces := maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe()
-	starters, reruns, asked, keys, keyLimits := maybe(), maybe(), text(), maybe(), make([]*int, n)
+	starters, reruns, headers, asked, keys, keyLimits := maybe(), maybe(), maybe(), text(), maybe(), make([]*int, n)
 	ranks, parked := make([]int16, n), make([]int16, n)
 	created, sizes := make([]int64, n), make([]int64, n)
 	attempt, attempts := make([]int, n), make([]int, n)
@@ -432,14 +446,14 @@ func insertRowBatch(ctx context.Context, tx *database.Tx, items []*submission) e
 		ids[i], runs[i], nodes[i], functions[i], kinds[i], modes[i], statuses[i] = r.ID, r.RunID, r.NodeID, r.Function, r.FunctionKind, r.Mode, string(r.Status)
 		workflows[i], parents[i], sessions[i], actors[i], callers[i] = r.WorkflowID, r.ParentID, r.SessionID, r.ActorID, r.Caller
 		owners[i], retries[i], contexts[i], traces[i] = r.LeaseOwner, r.RetryPolicy, r.Context, r.Trace
-		starters[i], reruns[i], locals[i] = r.StartedBy, r.RerunOf, r.Local
+		starters[i], reruns[i], locals[i], headers[i] = r.StartedBy, r.RerunOf, r.Local, r.Headers
 		ranks[i], asked[i], keys[i], keyLimits[i], parked[i] = int16(r.Rank), r.AskedBy, r.ConcurrencyKey, r.KeyLimit, int16(r.Parked) //nolint:gosec // 0 to 9
 		created[i], sizes[i], attempt[i], attempts[i] = r.CreatedAt, r.InputBytes, r.Attempt, r.MaxAttempts
 		timeouts[i], deadlines[i], starts[i], webhooks[i] = r.TimeoutMs, r.DeadlineAt, r.StartedAt, r.HasWebhook
 	}
 	rows, err := tx.Query(ctx, insertBatch, ids, runs, workflows, parents, sessions, actors, callers, nodes, functions, kinds, modes, statuses, created,
 		attempt, attempts, owners, retries, timeouts, deadlines, webhooks, contexts, traces, starts, sizes, starters, reruns, locals, ranks,
-		asked, keys, keyLimits, parked)
+		asked, keys, keyLimits, parked, headers)
 	if err != nil {
 		return err
 	}

@@ -218,6 +218,13 @@ func (s *Service) Usable(nodeID string) bool {
 	return slices.ContainsFunc(e.instances, (*Instance).usable)
 }
 
+// Gone reports whether all instances of the node have said that they stop.
+func (s *Service) Gone(nodeID string) bool {
+	_, e, err := s.entryNow(nodeID)
+	stopped := func(i *Instance) bool { return i.row.Lifecycle == Offline }
+	return err == nil && len(e.instances) > 0 && len(filter(e.instances, stopped)) == len(e.instances)
+}
+
 // Addresses lists the base URLs of one instance, or of all of a node when instanceID is nil; none for what is not registered.
 func (s *Service) Addresses(ctx context.Context, nodeID string, instanceID *string) ([]string, error) {
 	_, e, err := s.entry(ctx, nodeID)

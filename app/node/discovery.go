@@ -36,7 +36,8 @@ type DiscoveryQuery struct {
 	IncludeDescriptions bool
 	IncludeExamples     bool
 	Health              string
-	Limit               int // of agents
+	Format              string // JSON, Compact or XML
+	Limit               int    // of agents
 	Offset              int
 }
 
@@ -61,9 +62,10 @@ func ParseDiscovery(get func(name string) string) (DiscoveryQuery, error) {
 			return DiscoveryQuery{}, err
 		}
 	}
-	if err := oneOf("format", get("format"), []string{"json"}); err != nil {
+	if err := oneOf("format", get("format"), []string{JSON, Compact, XML}); err != nil {
 		return DiscoveryQuery{}, err
 	}
+	q.Format = strings.ToLower(strings.TrimSpace(get("format")))
 	if err := oneOf("health_status", get("health_status"), []string{Active, Inactive, Degraded, Unknown}); err != nil {
 		return DiscoveryQuery{}, err
 	}

@@ -89,7 +89,7 @@ func (s *Service) RenewLease(ctx context.Context, nodeID string, b Beat, clientI
 	if err := s.beat(ctx, nodeID, b.sender(clientIP), word); err != nil {
 		return LeaseReply{}, err
 	}
-	return LeaseReply{LeaseSeconds: leaseSeconds, NextLeaseRenewal: stamp(s.db.NowMs() + leaseSeconds*1000)}, nil
+	return s.leaseReply(), nil
 }
 
 // SetLifecycle takes POST …/lifecycle/status.

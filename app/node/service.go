@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -53,7 +54,10 @@ type Options struct {
 	Log    *slog.Logger
 	// CheckURL refuses addresses that no agent may have (link-local, metadata); nil: none.
 	CheckURL func(rawURL string) error
+	// MayDiscover says which addresses besides those of this machine may be asked what a serverless agent there can do; nil: none.
+	MayDiscover func(u *url.URL) bool
 
+	InternalToken      string // sent to agents as a bearer token, when set
 	TokenKey           []byte // key of the node tokens, at least 16 bytes
 	AllowUnsigned      bool   // accept agents that send no node token
 	DefaultConcurrency int    // cap of a node that declares none; 0: no cap
@@ -112,6 +116,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CheckURL == nil {
 		o.CheckURL = func(string) error { return nil }
+	}
+	if o.MayDiscover == nil {
+		o.MayDiscover = func(*url.URL) bool { return false }
 	}
 	if o.HealthCheckInterval <= 0 {
 		o.HealthCheckInterval = 10 * time.Second

@@ -208,7 +208,7 @@ func TestCapabilitiesAreCountedOverTheWholeFilteredSet(t *testing.T) {
 
 func TestBadDiscoveryParametersAreNamed(t *testing.T) {
 	for name, value := range map[string]string{
-		"limit": "501", "offset": "-1", "format": "xml", "health_status": "fine", "include_examples": "perhaps",
+		"limit": "501", "offset": "-1", "format": "yaml", "health_status": "fine", "include_examples": "perhaps",
 	} {
 		_, err := ParseDiscovery(func(asked string) string {
 			if asked == name {

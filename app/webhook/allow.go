@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -86,6 +87,19 @@ func splitPort(entry string) (host string, port uint16, err error) {
 		return "", 0, ErrAllowList
 	}
 	return host, uint16(n), nil
+}
+
+// Lists reports whether the host of a URL is listed, by its name or by its address.
+func (l *AllowList) Lists(u *url.URL) bool {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil {
+		port = map[string]uint64{"http": 80, "https": 443}[u.Scheme]
+	}
+	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return l.address(addr, uint16(port))
+	}
+	name, err := normalHost(u.Hostname())
+	return err == nil && l.name(name, uint16(port))
 }
 
 // name reports whether the name, in normal form, is listed.
