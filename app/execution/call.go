@@ -169,11 +169,6 @@ func (s *Service) post(ctx context.Context, c *claimed, instance Instance, input
 		return failed(&failure{code: "bad_address", category: "internal_error", message: "the address of the agent cannot be used"}), ReachedRefused, err
 	}
 	response, err := s.Client.Do(request)
-	if err != nil && closedWhileIdle(err) && ctx.Err() == nil {
-		if request, err = s.request(ctx, c, instance, input); err == nil {
-			response, err = s.Client.Do(request)
-		}
-	}
 	if err != nil {
 		return noAnswer(ctx, err)
 	}
@@ -219,12 +214,6 @@ func brokenOff(cause, err error) (result, Reach, error) {
 func beforeSending(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
-}
-
-// closedWhileIdle: the instance had hung up before the request was on its way, as servers do with connections that nobody uses. net/http
-// has no name for this error.
-func closedWhileIdle(err error) bool {
-	return strings.HasSuffix(err.Error(), "server closed idle connection")
 }
 
 func reachOf(status int) Reach {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -79,11 +80,21 @@ type bounded struct {
 
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := b.Transport.RoundTrip(req)
+	if err != nil && closedBefore(err) && req.GetBody != nil {
+		again := req.Clone(req.Context())
+		if again.Body, err = req.GetBody(); err == nil {
+			resp, err = b.Transport.RoundTrip(again)
+		}
+	}
 	if err == nil && b.limit > 0 {
 		resp.Body = http.MaxBytesReader(nil, resp.Body, b.limit)
 	}
 	return resp, err
 }
+
+// closedBefore: net/http found that the other side had closed the connection before the request was on its way. It says so by this error and
+// no other, has no name for it, and repeats the request by itself only when that may be done after it was seen, too.
+func closedBefore(err error) bool { return strings.HasSuffix(err.Error(), "server closed idle connection") }
 
 func (p Policy) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, portText, err := net.SplitHostPort(address)
@@ -103,7 +114,7 @@ func (p Policy) dial(ctx context.Context, network, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	return conn, nil
+	return watch(conn), nil
 }
 
 // guard runs between resolution and connect. The host matters only for names that the operator has listed.

@@ -368,3 +368,30 @@ func TestFailuresHaveAClass(t *testing.T) {
 		}
 	}
 }
+
+// A server that hangs up on idle connections does so at any time. What is sent then goes over another one, and nobody gets it twice.
+func TestARequestIsNotSentOverAConnectionThatWasClosed(t *testing.T) {
+	var seen atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Add(1)
+		_, _ = io.Copy(w, r.Body)
+	}))
+	t.Cleanup(server.Close)
+	client := NewClient(ForNodes(AllowList{}, 0))
+	for n := range 200 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, strings.NewReader("again"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := client.Do(req)
+		if err != nil {
+			t.Fatalf("request %d: %v", n, err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		_ = answer.Body.Close()
+		server.CloseClientConnections()
+	}
+	if seen.Load() != 200 {
+		t.Errorf("200 requests were seen %d times", seen.Load())
+	}
+}
