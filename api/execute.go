@@ -182,7 +182,7 @@ func readIDs(c *fiber.Ctx, sub *execution.Submission) error {
 		}
 		*h.into = value
 	}
-	if trace := c.Get("Traceparent"); execution.ValidTrace(trace) {
+	if trace := c.Get("Traceparent"); validTrace(trace) {
 		sub.Trace = trace
 	}
 	return nil
@@ -349,4 +349,10 @@ func (s *Server) base(c *fiber.Ctx) string {
 		return s.PublicURL
 	}
 	return c.BaseURL()
+}
+
+// validTrace reports whether a header is one of W3C Trace Context; what is not begins a trace of its own.
+func validTrace(header string) bool {
+	_, ok := models.ParseTraceparent(header)
+	return ok
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/agentfield/agentfield/app/notify"
 	"github.com/agentfield/agentfield/app/payload"
 	"github.com/agentfield/agentfield/app/secret"
+	"github.com/agentfield/agentfield/app/trace"
 	"github.com/agentfield/agentfield/app/view"
 	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/app/workflow"
@@ -49,6 +50,7 @@ type App struct {
 	approvals  *approval.Service
 	bulk       *bulk.Service
 	workflows  *workflow.Service
+	traces     *trace.Exporter
 	desk       *desk.Desk
 	logs       *agentlog.Service
 	notify     *notify.Service
@@ -123,13 +125,22 @@ func (a *App) build(ctx context.Context) error {
 		Policy: webhook.ForWebhooks(allowed, c.WebhookTimeout), MaxAttempts: c.WebhookMaxAttempts, Backoff: c.WebhookBackoff, MaxBackoff: c.WebhookMaxBackoff,
 		PauseAfter: c.WebhookPauseAfter, RecoveryRate: c.WebhookRecoveryRate,
 	}, webhook.Parts{DB: a.db, Replica: a.replica, Events: events, Codec: codec, Box: box, Log: a.log})
+	headers, err := c.TraceHeaders()
+	if err != nil {
+		return err
+	}
+	toCollector := webhook.ForNodes(webhook.AllowList{}, 1<<20)
+	toCollector.Timeout = 10 * time.Second
+	a.traces = trace.New(trace.Options{
+		Client: webhook.NewClient(toCollector), Endpoint: c.OTLPEndpoint, Headers: headers, Version: Version(), Replica: a.replica.ID(), Log: a.log,
+	})
 	a.executions = execution.New(execution.Options{
 		DB: a.db, Events: events, Hub: a.hub, Replica: a.replica, Nodes: registry{a.nodes}, Client: client, Codec: codec, Log: a.log,
 		TokenKey: box.Derive("execution tokens"), InternalToken: c.InternalToken, AllowUnsigned: c.AcceptsUnsignedAgents(),
 		Workers: c.Workers, QueueDepth: c.QueueDepth, NodeDepth: c.NodeDepth, SyncTimeout: c.SyncTimeout, MaxTimeout: c.MaxTimeout,
 		ResultLimit: int64(c.ResultLimit), WebhookAttempts: c.WebhookMaxAttempts, MaxRedeliveries: maxRedeliveries,
 		RedeliveryBackoff: lease.Backoff{First: 50 * time.Millisecond, Max: 10 * time.Second}, Delivered: a.webhooks.Wake,
-		Announce: a.webhooks.Announce,
+		Announce: a.webhooks.Announce, Ended: a.traces.Ended,
 		// Approvals are built on executions; what executions tell them comes back through these two.
 		LeftWaiting: func(ctx context.Context, tx *database.Tx, row *models.Execution, now int64) error {
 			return a.approvals.LeftWaiting(ctx, tx, row, now)
@@ -201,6 +212,7 @@ func (a *App) metrics() *prometheus.Registry {
 	r.MustRegister(a.executions.Collectors()...)
 	r.MustRegister(a.webhooks.Collectors()...)
 	r.MustRegister(a.notify.Collectors()...)
+	r.MustRegister(a.traces.Collectors()...)
 	for _, l := range a.loops() {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "agentfield_loop_last_success_timestamp_seconds", Help: "When a background loop last did its work.",
@@ -245,6 +257,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.nodes.Start()
 	a.webhooks.Start()
 	a.notify.Start()
+	a.traces.Start()
 	a.executions.Start()
 	a.approvals.Start()
 	a.bulk.Start()
@@ -277,6 +290,7 @@ func (a *App) Stop(ctx context.Context) error {
 	a.desk.Stop()
 	a.logs.Stop()
 	a.executions.Stop()
+	a.traces.Stop()
 	a.nodes.Stop()
 	a.tail.Stop()
 	a.replica.Leave(context.WithoutCancel(ctx))

@@ -3,15 +3,19 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/structs"
 	"github.com/knadh/koanf/v2"
+	"golang.org/x/net/http/httpguts"
 )
 
 // Config holds the settings. The tags say the rest: the key in the file, from which the names of the environment variable
@@ -65,6 +69,9 @@ type Config struct {
 	NotifySecret string   `koanf:"notify_secret" secret:"yes" help:"secret that signs these notifications, as those of executions are signed"`
 	NotifyFormat string   `koanf:"notify_format" help:"form of the notifications: json, or slack for an incoming webhook of Slack and what imitates it"`
 	NotifyEvents []string `koanf:"notify_events" help:"what is notified: approval.requested, approval.decided, approval.expired"`
+
+	OTLPEndpoint string `koanf:"otlp_endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" help:"base address of a collector of OpenTelemetry that takes OTLP over HTTP, told one span for each execution at /v1/traces; empty: nothing is told"`
+	OTLPHeaders  string `koanf:"otlp_headers" secret:"yes" env:"OTEL_EXPORTER_OTLP_HEADERS" help:"headers of these requests, as name=value and separated by commas"`
 
 	ExportLimit int `koanf:"export_limit" help:"rows of one export of a list; a longer one is cut, and its last line says so"`
 
@@ -135,6 +142,26 @@ func (c Config) AcceptsUnsignedAgents() bool {
 	return c.UnsignedAgents == "on" || c.UnsignedAgents == "auto" && c.Loopback()
 }
 
+var errTraceHeaders = errors.New("otlp_headers is not a list of name=value, separated by commas")
+
+// TraceHeaders are OTLPHeaders, read as the specification of OpenTelemetry writes them: values may be percent-encoded.
+func (c Config) TraceHeaders() (http.Header, error) {
+	headers := http.Header{}
+	for pair := range strings.SplitSeq(c.OTLPHeaders, ",") {
+		if strings.TrimSpace(pair) == "" {
+			continue
+		}
+		name, text, ok := strings.Cut(pair, "=")
+		value, err := url.PathUnescape(strings.TrimSpace(text))
+		name = strings.TrimSpace(name)
+		if !ok || err != nil || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, errTraceHeaders // what it holds is a secret
+		}
+		headers.Set(name, value)
+	}
+	return headers, nil
+}
+
 // Level is LogLevel for log/slog.
 func (c Config) Level() slog.Level {
 	var level slog.Level
@@ -148,7 +175,7 @@ const hidden = "(hidden)"
 
 // Redacted is the configuration as people may see it: secrets that are set read "(hidden)".
 func (c Config) Redacted() Config {
-	for _, s := range []*string{&c.APIKey, &c.SecretKey, &c.InternalToken, &c.ApprovalWebhookSecret, &c.NotifyURL, &c.NotifySecret} {
+	for _, s := range []*string{&c.APIKey, &c.SecretKey, &c.InternalToken, &c.ApprovalWebhookSecret, &c.NotifyURL, &c.NotifySecret, &c.OTLPHeaders} {
 		if *s != "" {
 			*s = hidden
 		}

@@ -194,6 +194,8 @@ func TestMistakesAreRefusedWithAnAdvice(t *testing.T) {
 		{"unknown form", "", nil, []string{"--notify-format", "smoke"}, "json, slack"},
 		{"notification without secret", "", []string{"AGENTFIELD_NOTIFY_URL=https://example.com"}, nil, "notify_secret is empty"},
 		{"notification to nowhere", "", []string{"AGENTFIELD_NOTIFY_URL=example", "AGENTFIELD_NOTIFY_SECRET=s"}, nil, "notify_url is not"},
+		{"collector of traces", "", nil, []string{"--otlp-endpoint", "collector:4318"}, "otlp_endpoint is not"},
+		{"headers of traces", "", []string{"OTEL_EXPORTER_OTLP_HEADERS=authorization"}, nil, "otlp_headers is not"},
 		{"unknown end", "", nil, []string{"--approval-on-reject", "forget"}, "resume, cancel"},
 		{"secret twice", "", []string{"AGENTFIELD_API_KEY=a", "AGENTFIELD_API_KEY_FILE=" + secret}, nil, "keep one"},
 		{"secret twice in the file", "server:\n  api_key: a\n  api_key_file: " + secret + "\n", nil, nil, "keep one"},
@@ -241,6 +243,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	c := Default()
 	c.APIKey, c.SecretKey, c.InternalToken = "canary-1", "canary-2-canary-2", "canary-3"
 	c.ApprovalWebhookSecret, c.NotifyURL, c.NotifySecret = "canary-6", "https://hooks.example.com/canary-7", "canary-8"
+	c.OTLPHeaders = "authorization=canary-9"
 	c.DatabaseURL = "postgres://me:canary-4@db/af?sslpassword=canary-5&sslmode=disable"
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("start", "config", c)
@@ -350,4 +353,15 @@ func write(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestHeadersOfTracesAreReadAsTheVariableOfOpenTelemetry(t *testing.T) {
+	c, _, err := Load(Sources{Environ: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318", "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20abc=, x-team=a"}})
+	if err != nil || c.OTLPEndpoint != "http://collector:4318" {
+		t.Fatalf("%+v, %v", c.OTLPEndpoint, err)
+	}
+	h, err := c.TraceHeaders()
+	if err != nil || h.Get("Authorization") != "Bearer abc=" || h.Get("X-Team") != "a" || len(h) != 2 {
+		t.Errorf("%v, %v", h, err)
+	}
 }

@@ -21,7 +21,7 @@ const minSecretKey = 16
 
 // Validate names everything that is wrong, each in a sentence that says what to do.
 func (c Config) Validate() error {
-	found := slices.Concat(c.checkAddresses(), c.checkWords(), c.checkNumbers(), c.checkDurations(), c.checkSecrets(), c.checkHosts(), c.checkNotify())
+	found := slices.Concat(c.checkAddresses(), c.checkWords(), c.checkNumbers(), c.checkDurations(), c.checkSecrets(), c.checkHosts(), c.checkNotify(), c.checkTraces())
 	if len(found) == 0 {
 		return nil
 	}
@@ -190,6 +190,18 @@ func (c Config) checkNotify() []string {
 	}
 	if c.NotifyFormat == "json" && c.NotifySecret == "" {
 		found = append(found, "notify_secret is empty: receivers need it to tell our notifications from those of others")
+	}
+	return found
+}
+
+func (c Config) checkTraces() []string {
+	var found []string
+	if u, err := url.Parse(c.OTLPEndpoint); c.OTLPEndpoint != "" &&
+		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+		found = append(found, "otlp_endpoint is not the base address of a collector: write it as http://collector:4318")
+	}
+	if _, err := c.TraceHeaders(); err != nil {
+		found = append(found, err.Error())
 	}
 	return found
 }

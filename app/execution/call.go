@@ -334,7 +334,7 @@ func (s *Service) request(ctx context.Context, c *claimed, instance Instance, in
 	for name, value := range passedOn(c.Headers) {
 		h.Set(name, value)
 	}
-	h.Set("Traceparent", traceparent(c.Trace, c.ID, c.RunID))
+	h.Set("Traceparent", c.Traceparent().String())
 	if s.InternalToken != "" {
 		h.Set("Authorization", "Bearer "+s.InternalToken)
 	}

@@ -134,6 +134,8 @@ type Options struct {
 	Told func(ctx context.Context, n *models.Notice, answer []byte)
 	// Delivered is called after a commit that queued a webhook.
 	Delivered func()
+	// Ended is called after the commit that ended an execution here. It must not wait.
+	Ended func(row *models.Execution)
 	// Announce is called in the transaction that ends executions or makes them wait, with the rows as they are then.
 	Announce func(ctx context.Context, tx *database.Tx, rows []*models.Execution, now int64) error
 }

@@ -98,6 +98,9 @@ func (s *Service) beginLocal(ctx context.Context, l Local) (*models.Execution, b
 	if err := s.ofWhom(ctx, row); err != nil {
 		return nil, false, err
 	}
+	if err := s.inheritTrace(ctx, row); err != nil {
+		return nil, false, err
+	}
 	if err := s.submits.Do(ctx, item); err != nil {
 		return nil, false, err
 	}

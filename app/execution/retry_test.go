@@ -416,7 +416,7 @@ func TestHeadersTellTheAgentWhatItWorksOn(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, h.Get(name), want)
 		}
 	}
-	if trace := h.Get("Traceparent"); !execution.ValidTrace(trace) || trace[3:35] != strings.Repeat("ab", 16) || trace == sub.Trace {
+	if trace := h.Get("Traceparent"); trace[3:35] != strings.Repeat("ab", 16) || trace == sub.Trace {
 		t.Errorf("the trace is %s", trace)
 	}
 }

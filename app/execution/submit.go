@@ -111,7 +111,26 @@ func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*su
 		row.TimeoutMs, row.DeadlineAt = &ms, &deadline
 	}
 	item := &submission{row: row, input: s.newBody(sub.Input), webhook: sub.Webhook, key: sub.Key, record: sub.Record}
-	return item, s.placeInRun(ctx, item, sub)
+	if err := s.placeInRun(ctx, item, sub); err != nil {
+		return nil, err
+	}
+	return item, s.inheritTrace(ctx, row)
+}
+
+// inheritTrace keeps a call in the trace of the execution that made it, when the agent did not pass that on.
+func (s *Service) inheritTrace(ctx context.Context, row *models.Execution) error {
+	if row.Trace != nil || row.ParentID == nil {
+		return nil
+	}
+	parent := models.Execution{ID: *row.ParentID}
+	err := s.DB.QueryRow(ctx, "SELECT run_id, trace FROM executions WHERE id = $1", []any{parent.ID}, &parent.RunID, &parent.Trace)
+	if err != nil && !errors.Is(err, database.ErrNoRows) {
+		return fmt.Errorf("read the trace of a parent: %w", err)
+	}
+	if parent.Trace != nil {
+		row.Trace = optional(parent.Traceparent().String())
+	}
+	return nil
 }
 
 // rankOf is the place of a priority in the order of the queue.

@@ -497,6 +497,9 @@ func (s *Service) moved(row *models.Execution, result []byte) {
 	}
 	if row.Status.Terminal() {
 		s.inFlight.stop(row.ID, endOf(row.Status))
+		if s.Ended != nil {
+			s.Ended(row)
+		}
 	}
 	if row.Status == models.Queued || s.capped.Load() || row.ConcurrencyKey != nil { // there is work, or perhaps room for some that waits
 		s.worker.Wake()

@@ -51,6 +51,7 @@ func rules() []rule {
 		concept("node"),
 		concept("notify"),
 		concept("webhook", "app/execution"),
+		{from: "app/trace", within: []string{"models", "app/lease"}, not: slices.Concat(web, store)},
 		{from: "app/workflow", within: []string{"models", "app/database", "app/filter"}, not: web},
 		{from: "views", within: []string{"models", "views/", "static"}, not: slices.Concat(store, []string{"github.com/gofiber/"})},
 		{from: "static", within: []string{}, not: slices.Concat(store, web)},

@@ -91,7 +91,8 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *Receiver) find(path string) *Hook {
-	n, err := strconv.Atoi(strings.TrimPrefix(path, "/hook/"))
+	number, _, _ := strings.Cut(strings.TrimPrefix(path, "/hook/"), "/") // what is below it belongs to it
+	n, err := strconv.Atoi(number)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil || n < 0 || n >= len(r.hooks) {
