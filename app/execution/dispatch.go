@@ -186,7 +186,7 @@ func (s *Service) keep(ctx context.Context, c *claimed, out result) error {
 		return nil //nolint:nilerr // we broke it off: the agent has not said anything
 	}
 	if (row.Status == models.Waiting || row.Status == models.Paused) && row.Attempt == c.Attempt {
-		kept := keptOutcome{Result: out.body, Details: out.details}
+		kept := keptOutcome{Result: out.body, Details: out.details, Repeatable: out.repeatable}
 		if f := out.failure; f != nil {
 			kept.Failed, kept.Code, kept.Category, kept.Class, kept.Error = true, f.code, f.category, f.class, f.message
 		}

@@ -96,15 +96,20 @@ func (s *Service) goOn(ctx context.Context, tx *database.Tx, m *move) (*models.E
 	return s.applyKept(ctx, tx, row, kept)
 }
 
-// applyKept ends a running execution with what its agent reported while it waited, or puts it back when the request asked for another
-// attempt after such a failure.
+// applyKept ends a running execution with what its agent reported while it waited, or puts it back: when the request asked for another
+// attempt after such a failure, or when the instance has gone and the function may be run again, which then finds the decision.
 func (s *Service) applyKept(ctx context.Context, tx *database.Tx, row *models.Execution, kept *keptOutcome) (*models.Execution, error) {
 	end := &move{id: row.ID, from: fromRunning, to: models.Succeeded, attempt: row.Attempt, result: s.newBody(kept.Result), data: map[string]any{"source": "kept"}}
 	if kept.Failed {
 		end.result, end.failures = nil, 1
 		end.failure = &failure{code: kept.Code, category: kept.Category, message: kept.Error, class: kept.Class}
 		end.to, end.details, end.reason = models.Failed, s.newBody(kept.Details), kept.Category
-		if policy := parsePolicy(row.RetryPolicy); policy.retries(kept.Class, row.Failures+1) {
+		policy := parsePolicy(row.RetryPolicy)
+		switch {
+		case kept.Repeatable && row.Redeliveries < s.MaxRedeliveries:
+			end.to, end.details, end.kind, end.after = models.Queued, nil, event.KindRedelivered, s.RedeliveryBackoff.Delay(row.Redeliveries+1)
+			end.failure, end.failures, end.redeliveries, end.reason = nil, 0, 1, "the instance went away while the execution waited"
+		case policy.retries(kept.Class, row.Failures+1):
 			end.to, end.details, end.kind, end.after = models.Queued, nil, event.KindAttemptFailed, policy.delay(row.Failures+1)
 		}
 	}
@@ -178,6 +183,8 @@ type keptOutcome struct {
 	Error    string          `json:"error,omitempty"`
 	Result   json.RawMessage `json:"result,omitempty"`
 	Details  json.RawMessage `json:"details,omitempty"`
+	// Repeatable: not a word of the agent, but its end; the function may see the execution twice.
+	Repeatable bool `json:"repeatable,omitempty"`
 }
 
 // keepOutcome stores it until the decision, or until an operator resumes; should that have come in this moment, it is applied at once.

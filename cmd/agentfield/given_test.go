@@ -165,16 +165,7 @@ func TestAPauseSurvivesTheKilledServer(t *testing.T) {
 	server := killable(t, address, data)
 	runGiven(t, environ, base, "claims.txt")
 	id, _ := post(t, base+"/api/v1/execute/async/claims-agent.review_claim", `{"input":{"claim":"claim-12345"}}`)["execution_id"].(string)
-	var row map[string]any
-	for row["status"] != "waiting" {
-		known, _ := row["status"].(string)
-		row = nil
-		get(t, base+"/api/v1/executions/"+id+"?wait=30s&status="+known, &row)
-		if row["status"] == "failed" {
-			t.Fatalf("it failed: %v", row)
-		}
-	}
-	waiting, _ := row["waiting_for"].(map[string]any)
+	waiting := waitingFor(t, base, id)
 	if waiting["type"] != "approval" || waiting["approval_request_id"] != "claim-12345" || waiting["approval_request_url"] != "https://dashboard.example.com/claims/claim-12345" {
 		t.Errorf("it waits for %v", waiting)
 	}
@@ -197,6 +188,63 @@ func TestAPauseSurvivesTheKilledServer(t *testing.T) {
 	if got := asJSON(end["result"]); end["status"] != "succeeded" || got != `{"decision":"approved","feedback":"Claim verified against policy"}` {
 		t.Errorf("it ended %v with %s", end["status"], got)
 	}
+}
+
+// S55, last clause: where a function may be run again, the decision reaches the next process of the agent, and nobody is asked twice.
+func TestAPauseSurvivesTheKilledAgent(t *testing.T) {
+	base, environ := givenServer(t)
+	dir := filepath.Join(t.TempDir(), "lasting")
+	source := `import os
+from agentfield import Agent
+
+app = Agent("lasting")
+
+@app.reasoner(idempotent=True)
+async def review(claim: str) -> dict:
+    result = await app.pause(title="Pay?", payload={"claim": claim})
+    return {"decision": result.decision, "attempt": app.execution.attempt}
+
+@app.skill()
+async def die() -> None:
+    os._exit(9)
+`
+	if err := writeAgent(dir, map[string][]byte{"agentfield.yaml": []byte("name: lasting\n"), "main.py": []byte(source)}); err != nil {
+		t.Fatal(err)
+	}
+	first := startHere(t, environ, "run", dir, "--server", base)
+	first.stdout.find(t, "(lasting is ready)")
+	id, _ := post(t, base+"/api/v1/execute/async/lasting.review", `{"input":{"claim":"12345"}}`)["execution_id"].(string)
+	waiting := waitingFor(t, base, id)
+	post(t, base+"/api/v1/execute/async/lasting.die", `{}`)
+	if code := <-first.code; code != exitFailed {
+		t.Fatalf("the killed agent ends run with %d", code)
+	}
+	first.code <- exitFailed
+
+	second := startHere(t, environ, "run", dir, "--server", base)
+	second.stdout.find(t, "(lasting is ready)")
+	post(t, base+"/api/v1/webhooks/approval", `{"approval_request_id":"`+waiting["approval_request_id"].(string)+`","decision":"approved"}`)
+	var end map[string]any
+	ended(t, base+"/api/v1/executions/"+id, &end)
+	if got := asJSON(end["result"]); end["status"] != "succeeded" || got != `{"attempt":2,"decision":"approved"}` {
+		t.Errorf("it ended %v with %s: %v", end["status"], got, end["error"])
+	}
+}
+
+// waitingFor waits until an execution waits for a person, and says for what.
+func waitingFor(t *testing.T, base, id string) map[string]any {
+	t.Helper()
+	var row map[string]any
+	for row["status"] != "waiting" {
+		known, _ := row["status"].(string)
+		row = nil
+		get(t, base+"/api/v1/executions/"+id+"?wait=30s&status="+known, &row)
+		if row["status"] == "failed" {
+			t.Fatalf("it failed: %v", row)
+		}
+	}
+	waiting, _ := row["waiting_for"].(map[string]any)
+	return waiting
 }
 
 // TestAThousandCallsAtOnceThroughOneAgent: each of them gets its own answer.

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import os
-import runpy
 import sys
+import types
 
 
 def main() -> None:
@@ -13,7 +13,12 @@ def main() -> None:
     sys.argv = [path, *sys.argv[2:]]
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     from .agent import _live
-    runpy.run_path(path, run_name="__main__")
+    # Unlike what runpy does, the module stays what __main__ is: annotations are resolved there while the agent runs.
+    program = types.ModuleType("__main__")
+    program.__file__ = path
+    sys.modules["__main__"] = program
+    with open(path, "rb") as file:
+        exec(compile(file.read(), path, "exec"), program.__dict__)
     if any(agent.served for agent in _live):
         return  # the file ran it
     if len(_live) != 1:

@@ -254,7 +254,8 @@ class Agent(Registrar):
             loop.add_signal_handler(number, asked)
         stopping = asyncio.ensure_future(stop.wait())
         try:
-            await asyncio.wait([stopping, present], return_when=asyncio.FIRST_COMPLETED)
+            ends: "list[asyncio.Task[Any]]" = [stopping, present]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             refused = present.exception() if present.done() else None
         finally:
             stopping.cancel()
@@ -324,7 +325,8 @@ class Agent(Registrar):
             return refuse(404, f"{self.node_id} has no {kind} {name!r}")
         run = executor.begin(function, Execution.of(request.headers, self.node_id, name), request.headers.get("x-execution-token", ""), given)
         ended = asyncio.ensure_future(run.done.wait())
-        await asyncio.wait([ended, request.gone], return_when=asyncio.FIRST_COMPLETED)
+        either: "List[asyncio.Future[Any]]" = [ended, request.gone]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if run.outcome is None:  # the connection is gone; the function goes on
             executor.leave(run, False)

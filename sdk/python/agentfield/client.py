@@ -182,7 +182,7 @@ class Plane:
 
 def backoff(failures: int) -> float:
     """Doubles from a quarter of a second up to ten, less up to a fifth so that many agents do not come at once."""
-    return min(0.25 * 2 ** min(failures - 1, 10), 10.0) * random.uniform(0.8, 1.0)
+    return float(min(0.25 * 2 ** min(failures - 1, 10), 10.0) * random.uniform(0.8, 1.0))
 
 
 def refusal(answer: Answer) -> PlaneError:

@@ -45,10 +45,13 @@ class Execution:
 
     @classmethod
     def of(cls, headers: Dict[str, str], node_id: str, function: str) -> "Execution":
-        attempt = headers.get("x-attempt", "")
-        return cls(*(headers.get(name, "") for name in ("x-execution-id", "x-run-id", "x-workflow-id", "x-parent-execution-id", "x-session-id",
-                                                         "x-actor-id", "x-caller-agent-id", "traceparent")),
-                   attempt=max(int(attempt), 1) if attempt.isdigit() else 1, node_id=node_id, function=function)
+        def get(name: str) -> str:
+            return headers.get(name, "")
+
+        attempt = get("x-attempt")
+        return cls(id=get("x-execution-id"), run_id=get("x-run-id"), workflow_id=get("x-workflow-id"), parent_id=get("x-parent-execution-id"),
+                   session_id=get("x-session-id"), actor_id=get("x-actor-id"), caller_node_id=get("x-caller-agent-id"),
+                   traceparent=get("traceparent"), attempt=max(int(attempt), 1) if attempt.isdigit() else 1, node_id=node_id, function=function)
 
     def shared(self) -> Dict[str, str]:
         """The headers that everything an execution causes carries along."""
@@ -267,7 +270,7 @@ class Executor:
         return run
 
     def _spawn(self, work: Any) -> "asyncio.Task[None]":
-        task = asyncio.ensure_future(work)
+        task: "asyncio.Task[None]" = asyncio.ensure_future(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         return task

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import Any, Callable, Dict, List, Optional
 
 from .errors import InvalidInput
-from .schema import Schema, decode, describe, hints_of, is_mapping, is_model
+from .schema import Schema, decode, describe, hints_of, is_mapping, is_model, schema_of
 
 _BAD = set("./?#% ")
 
@@ -23,15 +23,31 @@ class Function:
             raise ValueError(f"the function name {name!r} is empty, too long, or has dots, slashes or spaces in it")
         self.call, self.name, self.kind, self.tags, self.idempotent = call, name, kind, list(tags or []), idempotent
         self.description = description if description is not None else (inspect.getdoc(call) or "").split("\n\n")[0].replace("\n", " ")
-        self.hints = hints_of(call)
+        self._schemas = input_schema, output_schema
         parameters = list(inspect.signature(call).parameters.values())
         self.parameters = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         self.takes_rest = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        only = self.hints.get(self.parameters[0].name, Any) if len(self.parameters) == 1 else None
-        self.whole = only if only is not None and (is_model(only) or is_mapping(only)) else None
         self.is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))
-        self.input_schema = input_schema if input_schema is not None else self._describe_input()
-        self.output_schema = output_schema if output_schema is not None else self._describe_output()
+
+    # What follows from the annotations is looked at when it is needed: by then the types they name exist.
+
+    @functools.cached_property
+    def hints(self) -> Dict[str, Any]:
+        return hints_of(self.call)
+
+    @functools.cached_property
+    def whole(self) -> Any:
+        """The only parameter's type, if the whole input may be its value."""
+        only = self.hints.get(self.parameters[0].name, Any) if len(self.parameters) == 1 else None
+        return only if only is not None and (is_model(only) or is_mapping(only)) else None
+
+    @functools.cached_property
+    def input_schema(self) -> Schema:
+        return self._describe_input() if self._schemas[0] is None else self._schemas[0]
+
+    @functools.cached_property
+    def output_schema(self) -> Schema:
+        return self._describe_output() if self._schemas[1] is None else self._schemas[1]
 
     def _describe_input(self) -> Schema:
         defs: Schema = {}
@@ -54,11 +70,7 @@ class Function:
             {"required": inner.get("required", [])}, {"required": [name], "properties": {name: inner}}]}
 
     def _describe_output(self) -> Schema:
-        if "return" not in self.hints:
-            return {}
-        defs: Schema = {}
-        schema = describe(self.hints["return"], defs)
-        return {**schema, "$defs": defs} if defs else schema
+        return schema_of(self.hints["return"]) if "return" in self.hints else {}
 
     def bind(self, given: Any) -> "tuple[List[Any], Dict[str, Any]]":
         """The arguments for an input: keys by parameter name; undeclared ones are ignored unless the function takes ``**rest``."""

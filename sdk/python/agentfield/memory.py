@@ -77,7 +77,8 @@ class Memory:
 
     async def get_vector(self, key: str, *, scope: Optional[str] = None) -> Optional[Dict[str, Any]]:
         try:
-            return await self._send("GET", f"/vector/{quote(key, safe='')}{self._query(scope=scope or self._scope)}")
+            found: Dict[str, Any] = await self._send("GET", f"/vector/{quote(key, safe='')}{self._query(scope=scope or self._scope)}")
+            return found
         except PlaneError as problem:
             if problem.status == 404:
                 return None
@@ -89,13 +90,13 @@ class Memory:
     async def search(self, embedding: List[float], top_k: int = 10, *, threshold: Optional[float] = None,
                      filters: Optional[Dict[str, Any]] = None, scope: Optional[str] = None) -> List[Dict[str, Any]]:
         """The nearest vectors, best first: key, score, metadata."""
-        return await self._send("POST", "/vector/search", self._named(
-            scope, query_embedding=list(embedding), top_k=top_k, threshold=threshold, filters=filters))
+        return list(await self._send("POST", "/vector/search", self._named(
+            scope, query_embedding=list(embedding), top_k=top_k, threshold=threshold, filters=filters)))
 
     async def history(self, patterns: str = "", *, since: str = "", limit: int = 100, scope: Optional[str] = None) -> List[Dict[str, Any]]:
         """The last changes of keys that fit the patterns (comma-separated, with * and ?), oldest first."""
-        return await self._send("GET", "/events/history" + self._query(
-            scope=scope or self._scope, patterns=patterns, since=since, limit=str(limit)))
+        return list(await self._send("GET", "/events/history" + self._query(
+            scope=scope or self._scope, patterns=patterns, since=since, limit=str(limit))))
 
     async def changes(self, patterns: str = "", *, scope: Optional[str] = None) -> AsyncIterator[Dict[str, Any]]:
         """Changes as they happen, until the connection ends: ``async for event in app.memory.changes("preferences.*")``."""

@@ -25,7 +25,8 @@ class Registrar:
         """Register the decorated function as a reasoner, under its own name or another one; it stays as it is.
 
         The schemas come from the annotations, the description from the docstring. ``idempotent`` says that the function may see the same
-        execution twice without harm: what one instance of the agent fails or loses, the control plane gives to the next one.
+        execution twice without harm: what one instance of the agent fails or loses, the control plane gives to the next one, where the same
+        calls and pauses find what they came to.
         """
         return self._decorator("reasoner", name, {"description": description, "tags": tags, "input_schema": input_schema,
                                                   "output_schema": output_schema, "idempotent": idempotent})

@@ -237,11 +237,11 @@ def _decode_fields(value: Any, model: Any, path: str) -> Any:
 def _decode_pydantic(value: Any, model: Any, path: str) -> Any:
     try:
         return model.model_validate(value) if hasattr(model, "model_validate") else model.parse_obj(value)
-    except ValueError as wrong:  # Pydantic's ValidationError is one
-        first = wrong.errors()[0] if callable(getattr(wrong, "errors", None)) else {"loc": (), "msg": str(wrong)}
-        for key in first["loc"]:
+    except ValueError as wrong:  # Pydantic's ValidationError is one, with a list of what is wrong
+        errors: Any = getattr(wrong, "errors", list)()
+        for key in errors[0]["loc"] if errors else ():
             path = _join(path, key)
-        raise InvalidInput(path, first["msg"]) from wrong
+        raise InvalidInput(path, errors[0]["msg"] if errors else str(wrong)) from wrong
 
 
 def _need(fits: bool, path: str, problem: str) -> None:

@@ -3,6 +3,7 @@ import ast
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 SDK = pathlib.Path(__file__).resolve().parents[1]
@@ -21,3 +22,41 @@ class Package(unittest.TestCase):
         if sys.version_info >= (3, 10):
             self.assertEqual(set(shown) - set(sys.stdlib_module_names), {"agentfield"})
         self.assertIn("agentfield", shown)
+        self.assertFalse({"http", "email", "urllib3", "litellm", "pydantic", "multiprocessing"} & set(shown), "what makes the import slow")
+
+    def test_a_file_without_run_is_run_and_finds_its_types(self) -> None:
+        with tempfile.TemporaryDirectory() as home:
+            path = pathlib.Path(home, "main.py")
+            path.write_text(AGENT, "utf-8")
+            ran = subprocess.run([sys.executable, "-m", "agentfield", str(path)], cwd=SDK, capture_output=True, text=True)
+            self.assertEqual((ran.stdout, ran.returncode), ("Outer(inner=Inner(n=7)) ['inner']\n", 0), ran.stderr)
+            path.write_text("from agentfield import Agent\n", "utf-8")
+            ran = subprocess.run([sys.executable, "-m", "agentfield", str(path)], cwd=SDK, capture_output=True, text=True)
+            self.assertIn("makes 0 agents", ran.stderr)
+
+
+AGENT = """
+from __future__ import annotations
+from dataclasses import dataclass
+from agentfield import Agent
+
+app = Agent("shown")
+
+@app.reasoner()
+def take(outer: Outer):
+    return outer
+
+@dataclass
+class Outer:
+    inner: Inner
+
+@dataclass
+class Inner:
+    n: int
+
+def shown(self):
+    function = self.functions["reasoner take"]
+    print(function.bind({"inner": {"n": 7}})[1]["outer"], list(function.input_schema["properties"]))
+
+Agent.serve = shown
+"""
