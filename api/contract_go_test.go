@@ -94,6 +94,17 @@ func goWorks() []exchange {
 			status: http.StatusOK, reads: map[string]string{"success": "true", "note/tags": "[]"},
 		},
 		{
+			does: "remembers", ask: "POST /api/v1/memory/set", header: []string{"X-Agent-Node-ID", "$node", "X-Workflow-ID", "$run"}, body: `{"key":"k","data":[1,2.50,null],"scope":"workflow"}`, status: http.StatusOK,
+			reads: map[string]string{"data": "[1,2.50,null]", "scope": "workflow", "scope_id": "$run"},
+		},
+		{
+			does: "recalls", ask: "POST /api/v1/memory/get", header: []string{"X-Agent-Node-ID", "$node", "X-Workflow-ID", "$run"}, body: `{"key":"k","scope":"workflow"}`, status: http.StatusOK,
+			reads: map[string]string{"key": "k", "data": "[1,2.50,null]"},
+		},
+		{does: "recalls what is global", ask: "POST /api/v1/memory/get", header: []string{"X-Agent-Node-ID", "$node"}, body: `{"key":"k","scope":"global"}`, status: http.StatusNotFound, reads: map[string]string{"error": "not_found", "code": "404"}},
+		{does: "lists what there is not", ask: "GET /api/v1/memory/list?scope=actor", header: []string{"X-Actor-ID", "nobody"}, status: http.StatusOK, reads: map[string]string{"0": ""}},
+		{does: "forgets what there is not", ask: "POST /api/v1/memory/delete", header: []string{"X-Agent-Node-ID", "$node"}, body: `{"key":"never","scope":"global"}`, status: http.StatusNoContent},
+		{
 			does: "logs one entry", ask: "POST /api/v1/executions/$exec/logs", header: goWithin(), status: http.StatusAccepted,
 			body: `{"v":1,"ts":"2026-01-15T10:30:02.123456789Z","execution_id":"$exec","workflow_id":"$run","run_id":"$run","root_workflow_id":"$run","agent_node_id":"$node","reasoner_id":"answer",
 				"level":"error","source":"sdk.runtime","event_type":"reasoner.failed","message":"it failed","attributes":{"k":"v"},"system_generated":true,"sdk_language":"go","attempt":1,"span_id":"s","step_id":"1","error_category":"agent_error"}`,

@@ -94,6 +94,29 @@ func pythonWorks() []exchange {
 			reads: map[string]string{"success": "true", "execution_id": "$exec", "accepted": "2"},
 		},
 		{
+			does: "remembers in its session", ask: "POST /api/v1/memory/set", header: pythonWithin(), body: `{"key":"customer.profile","data":{"name":"Ada","since":2023},"scope":"session"}`, status: http.StatusOK,
+			reads: map[string]string{
+				"scope": "session", "scope_id": "session-1", "key": "customer.profile", "data/name": "Ada", "access_level": "", "created_at": instant, "updated_at": instant, "metadata/agent_id": "$node",
+			},
+		},
+		{
+			does: "remembers where it is", ask: "POST /api/v1/memory/set", header: pythonWithin(), body: `{"key":"step","data":"\"second\""}`, status: http.StatusOK,
+			reads: map[string]string{"scope": "workflow", "scope_id": "$workflow", "data": `"second"`},
+		},
+		{does: "recalls from the narrowest scope on", ask: "POST /api/v1/memory/get", header: pythonWithin(), body: `{"key":"customer.profile"}`, status: http.StatusOK, reads: map[string]string{"data/since": "2023", "scope": "session"}},
+		{
+			does: "recalls nothing", ask: "POST /api/v1/memory/get", header: pythonWithin(), body: `{"key":"nothing","scope":"actor"}`, status: http.StatusNotFound,
+			reads: map[string]string{"error": "not_found", "code": "404", "details": some, "message": some},
+		},
+		{does: "lists", ask: "GET /api/v1/memory/list?scope=session", header: pythonWithin(), status: http.StatusOK, reads: map[string]string{"0/key": "customer.profile", "0/data/name": "Ada"}},
+		{does: "forgets", ask: "POST /api/v1/memory/delete", header: pythonWithin(), body: `{"key":"customer.profile","scope":"session"}`, status: http.StatusNoContent},
+		{does: "forgets twice", ask: "POST /api/v1/memory/delete", header: pythonWithin(), body: `{"key":"customer.profile","scope":"session"}`, status: http.StatusNoContent},
+		{
+			does: "looks for vectors, and goes on without any", ask: "POST /api/v1/memory/vector/search", header: pythonWithin(), body: `{"query_embedding":[0.1],"top_k":3}`, status: http.StatusNotFound,
+			reads: map[string]string{"error": "endpoint_not_found", "message": some},
+		},
+		{does: "asks what has changed, and goes on", ask: "GET /api/v1/memory/events/history?limit=10", header: pythonWithin(), status: http.StatusNotFound, reads: map[string]string{"error": "endpoint_not_found"}},
+		{
 			does: "registers a call inside itself", ask: "POST /api/v1/workflow/executions", header: pythonCalls(), status: http.StatusOK,
 			body: `{"execution_id":"exec_1768473000000_0a1b2c3d","workflow_id":"$workflow","run_id":"$run","reasoner_id":"think","agent_node_id":"$node","status":"running",
 				"parent_execution_id":"$exec","parent_workflow_id":"$workflow","root_workflow_id":"$workflow","input_data":{"q":1}}`,
@@ -137,7 +160,7 @@ func pythonWorks() []exchange {
 				"execution_id": execID, "run_id": "$run", "workflow_id": "$workflow", "status": "queued", "target": "$node.helper", "type": "reasoner", "created_at": instant,
 				"enqueued_at": instant, "webhook_registered": "false",
 			},
-			keeps: map[string]string{"child": "execution_id"},
+			heads: map[string]string{"X-Execution-ID": execID, "X-Run-ID": "$run"}, keeps: map[string]string{"child": "execution_id"},
 		},
 		{
 			does: "calls one that fails", ask: "POST /api/v1/execute/async/$node.broken", header: pythonCalls(), body: `{"input":{}}`, status: http.StatusAccepted,

@@ -38,6 +38,7 @@ func scriptBoots() []exchange {
 			reads: map[string]string{"success": "true", "node_id": "$node", "message": some}, lacks: []string{"status", "pending_tags"},
 		},
 		beat("starting"), beat("ready"),
+		{does: "listens for memory, and goes on without", ask: "GET /api/v1/memory/events/ws?patterns=*", status: http.StatusNotFound, reads: map[string]string{"error": "endpoint_not_found"}},
 		{
 			does: "looks whether it is there", ask: "GET /api/v1/nodes/$node", status: http.StatusOK,
 			reads: map[string]string{
@@ -69,6 +70,12 @@ func scriptWorks() []exchange {
 			does: "notes", ask: "POST /api/ui/v1/executions/note?execution_id=$exec", header: []string{"X-Run-ID", "$run", "X-Agent-Node-ID", "$node"}, body: `{"message":"seen","tags":["a","b"],"timestamp":1768473000.123}`,
 			status: http.StatusOK, reads: map[string]string{"success": "true", "note/message": "seen", "note/tags/1": "b"},
 		},
+		{
+			does: "remembers for the actor", ask: "POST /api/v1/memory/set", header: scriptWithin(), body: `{"key":"likes.tea","data":true,"scope":"actor"}`, status: http.StatusOK,
+			reads: map[string]string{"data": "true", "scope": "actor", "scope_id": "user-1"},
+		},
+		{does: "recalls it", ask: "POST /api/v1/memory/get", header: scriptWithin(), body: `{"key":"likes.tea","scope":"actor"}`, status: http.StatusOK, reads: map[string]string{"data": "true"}},
+		{does: "forgets it", ask: "POST /api/v1/memory/delete", header: scriptWithin(), body: `{"key":"likes.tea","scope":"actor"}`, status: http.StatusNoContent},
 		{
 			does: "logs one entry", ask: "POST /api/v1/executions/$exec/logs", header: scriptWithin(), status: http.StatusAccepted,
 			body: `{"v":1,"ts":"2026-01-15T10:30:02.123Z","execution_id":"$exec","workflow_id":"$workflow","run_id":"$run","root_workflow_id":"$workflow","agent_node_id":"$node","reasoner_id":"answer",

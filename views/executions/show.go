@@ -181,3 +181,17 @@ func (p ShowPage) undelivered() bool {
 func barWidth(fraction float64) string {
 	return strconv.FormatFloat(100*min(max(fraction, 0), 1), 'f', 1, 64) + "%"
 }
+
+// notesInPeek is how many notes a panel shows: the latest.
+const notesInPeek = 8
+
+// notes are the latest remarks of the agent.
+func (p ShowPage) notes() []models.Event {
+	var notes []models.Event
+	for i := range p.History {
+		if p.History[i].Kind == "execution.note" {
+			notes = append(notes, p.History[i])
+		}
+	}
+	return notes[max(0, len(notes)-notesInPeek):]
+}

@@ -175,21 +175,7 @@ func contextWithoutIDs(t *Trial) {
 		err := a.Call(ctx, b.Target("headers"), fields{}, &heard)
 		return heard, err
 	})
-	ctx, stop := context.WithCancel(t.ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	t.atEnd(func() {
-		stop()
-		if err := <-ended; err != nil && t.ctx.Err() == nil {
-			t.Failf("the agent did not stop as told: %v", err)
-		}
-	})
-	select {
-	case <-a.Ready():
-	case err := <-ended:
-		ended <- err
-		t.Fatalf("the agent did not start: %v", err)
-	}
+	t.runs(a)
 	c := client.Call{Target: name + ".ask", Input: fields{}, Headers: []string{"X-Workflow-ID", "wf_" + name, "X-Session-ID", "s_1", "X-Actor-ID", "u_1"}}
 	answer := t.Execute(c)
 	t.Status(answer, http.StatusOK)
