@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/agentfield/agentfield/app/audit"
+	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/models"
 )
 
@@ -202,6 +203,60 @@ func runCells(r *models.Run) []string {
 	return append(row, cell(text(r.SessionID)), cell(text(r.ActorID)))
 }
 
+// exportWebhooks is the same for the list of webhook deliveries.
+func (s *Server) exportWebhooks(c *fiber.Ctx, f form) error {
+	list, err := s.webhookFilter(query(c))
+	if err != nil {
+		return err
+	}
+	list.Cursor = ""
+	left, ended, cut := s.ExportLimit, false, false
+	return s.export(c, f, &exported{list: "webhooks", columns: webhookColumns(), cut: func() bool { return cut }, next: func(ctx context.Context) ([]line, error) {
+		if ended {
+			return nil, nil
+		}
+		list.Limit = min(exportedRuns, left)
+		page, err := s.Webhooks.List(ctx, list)
+		if err != nil {
+			return nil, err
+		}
+		left -= len(page.Rows)
+		list.Cursor = page.Next
+		ended = page.Next == "" || left == 0
+		cut = ended && page.Next != ""
+		return lines(page.Rows, func(d *models.WebhookDelivery) line {
+			return line{cells: func() []string { return webhookCells(d) }, object: func() []byte { return deliveryJSON(d).end() }, at: d.CreatedAt}
+		}), nil
+	}})
+}
+
+func webhookColumns() []string {
+	return []string{
+		"webhook_id", "state", "event", "url", "execution_id", "endpoint_id", "attempt", "max_attempts", "last_status", "last_class", "last_error",
+		"last_latency_ms", "next_attempt_at", "created_at", "delivered_at", "stopped_by",
+	}
+}
+
+func webhookCells(d *models.WebhookDelivery) []string {
+	status, took, next, delivered := "", "", "", ""
+	if d.LastStatus != nil {
+		status = strconv.Itoa(*d.LastStatus)
+	}
+	if d.LastLatencyMs != nil {
+		took = strconv.FormatInt(*d.LastLatencyMs, 10)
+	}
+	if d.Status == webhook.Queued && !d.Held() {
+		next = formatMs(d.AvailableAt)
+	}
+	if d.DeliveredAt != nil {
+		delivered = formatMs(*d.DeliveredAt)
+	}
+	return []string{
+		d.ID, d.State(), d.Event, cell(d.URL), d.ExecutionID, d.EndpointID, strconv.Itoa(d.Attempt), strconv.Itoa(d.MaxAttempts), status,
+		text(d.LastClass), cell(text(d.LastError)), took, next, formatMs(d.CreatedAt), delivered, cell(text(d.StoppedBy)),
+	}
+}
+
 // export answers with a list that is made while it is read, after the handler has returned.
 func (s *Server) export(c *fiber.Ctx, f form, r *exported) error {
 	r.ctx, r.form = context.WithoutCancel(c.UserContext()), f
@@ -226,7 +281,7 @@ func (s *Server) export(c *fiber.Ctx, f form, r *exported) error {
 // exportName says what is in the file and when it was made.
 func exportName(list string, query map[string]string, now time.Time) string {
 	words := []string{list}
-	for _, key := range []string{"q", "status", "target", "node", "session", "actor", "run", "since"} {
+	for _, key := range []string{"q", "status", "target", "node", "session", "actor", "run", "state", "class", "host", "event", "since"} {
 		if query[key] != "" {
 			words = append(words, query[key])
 		}

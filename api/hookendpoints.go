@@ -3,7 +3,9 @@ package api
 import (
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -22,6 +24,8 @@ func (s *Server) endpointRoutes() []Route {
 		{"GET", "/webhooks/endpoints/:endpoint", access.Read, s.showEndpoint},
 		{"POST", "/webhooks/endpoints/:endpoint", access.Operate, s.changeEndpoint},
 		{"POST", "/webhooks/endpoints/:endpoint/test", access.Operate, s.testEndpoint},
+		{"POST", "/webhooks/endpoints/:endpoint/rotate", access.Operate, s.rotateEndpoint},
+		{"POST", "/webhooks/endpoints/:endpoint/retire", access.Operate, s.retireSecret},
 		{"POST", "/webhooks/endpoints/:endpoint/delete", access.Operate, s.deleteEndpoint},
 	}
 }
@@ -37,6 +41,8 @@ type endpointJSON struct {
 	CreatedBy string      `json:"created_by"`
 	CreatedAt string      `json:"created_at"`
 	UpdatedAt string      `json:"updated_at"`
+	RotatedAt *string     `json:"rotated_at"`
+	OldUntil  *string     `json:"old_secret_until"`
 	Health    *healthJSON `json:"health,omitempty"`
 	Secret    string      `json:"secret,omitempty"`
 }
@@ -50,11 +56,15 @@ type healthJSON struct {
 	LastError       string  `json:"last_error,omitempty"`
 }
 
-func asEndpointJSON(e *models.WebhookEndpoint) (endpointJSON, error) {
+func (s *Server) asEndpointJSON(e *models.WebhookEndpoint) (endpointJSON, error) {
 	names, err := webhook.HeaderNames(e)
+	var until *string
+	if e.Overlaps(s.Now().UnixMilli()) {
+		until = maybeMs(e.OldSecretUntil)
+	}
 	return endpointJSON{
 		ID: e.ID, Name: e.Name, URL: e.URL, Events: strings.Fields(e.Events), Headers: append([]string{}, names...), Enabled: e.Enabled,
-		CreatedBy: e.CreatedBy, CreatedAt: formatMs(e.CreatedAt), UpdatedAt: formatMs(e.UpdatedAt),
+		CreatedBy: e.CreatedBy, CreatedAt: formatMs(e.CreatedAt), UpdatedAt: formatMs(e.UpdatedAt), RotatedAt: maybeMs(e.RotatedAt), OldUntil: until,
 	}, err
 }
 
@@ -122,7 +132,7 @@ func (s *Server) listEndpoints(c *fiber.Ctx) error {
 	}
 	list := make([]endpointJSON, len(all))
 	for i, e := range all {
-		if list[i], err = asEndpointJSON(e); err != nil {
+		if list[i], err = s.asEndpointJSON(e); err != nil {
 			return err
 		}
 	}
@@ -185,7 +195,7 @@ func (s *Server) createEndpoint(c *fiber.Ctx) error {
 	case err != nil:
 		return err
 	case wantsJSON(c):
-		made, err := asEndpointJSON(e)
+		made, err := s.asEndpointJSON(e)
 		if err != nil {
 			return err
 		}
@@ -226,7 +236,7 @@ func (s *Server) showEndpoint(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	o, err := asEndpointJSON(e)
+	o, err := s.asEndpointJSON(e)
 	o.Health = asHealthJSON(health)
 	if err != nil {
 		return err
@@ -237,7 +247,7 @@ func (s *Server) showEndpoint(c *fiber.Ctx) error {
 // endpointDone says what an act has led to, after the redirect.
 var endpointDone = map[string]string{
 	"changed": "The endpoint is changed.", "enabled": "It is told of events again.",
-	"disabled": "Nothing new is queued for it. What is queued is still sent.",
+	"disabled": "Nothing new is queued for it. What is queued is still sent.", "retired": "The old secret signs no more.",
 }
 
 func (s *Server) endpointPage(c *fiber.Ctx, status int, e *models.WebhookEndpoint, p hooks.EndpointPage) error {
@@ -278,7 +288,7 @@ func (s *Server) changeEndpoint(c *fiber.Ctx) error {
 	case err != nil:
 		return err
 	case wantsJSON(c):
-		o, err := asEndpointJSON(e)
+		o, err := s.asEndpointJSON(e)
 		if err != nil {
 			return err
 		}
@@ -304,6 +314,65 @@ func (s *Server) testEndpoint(c *fiber.Ctx) error {
 		return c.Status(fiber.StatusAccepted).JSON(fiber.Map{"delivery_id": id})
 	}
 	return seeOther(c, "/webhooks/"+url.PathEscape(id)+"?done=test")
+}
+
+// rotateEndpoint gives an endpoint another secret and shows it this once.
+func (s *Server) rotateEndpoint(c *fiber.Ctx) error {
+	r := struct {
+		Secret  string `json:"secret"`
+		Seconds *int64 `json:"overlap_seconds"`
+	}{}
+	if wantsJSON(c) {
+		if len(c.Body()) > 0 {
+			if err := bind(c, &r, false); err != nil {
+				return err
+			}
+		}
+	} else if seconds, err := strconv.ParseInt(c.FormValue("overlap_seconds"), 10, 64); err == nil {
+		r.Secret, r.Seconds = c.FormValue("secret"), &seconds
+	}
+	overlap := webhook.DefaultOverlap
+	if r.Seconds != nil {
+		overlap = time.Duration(min(max(*r.Seconds, -1), int64(webhook.MaxOverlap/time.Second)+1)) * time.Second
+	}
+	e, secret, err := s.Webhooks.RotateSecret(c.UserContext(), origin(c), c.Params("endpoint"), r.Secret, overlap)
+	switch {
+	case err != nil && wantsJSON(c):
+		return err
+	case problemOf(err) != "":
+		before, failed := s.Webhooks.Endpoint(c.UserContext(), c.Params("endpoint"))
+		if failed != nil {
+			return failed
+		}
+		form := hooks.EndpointForm{Name: before.Name, URL: before.URL, Events: strings.Fields(before.Events)}
+		return s.endpointPage(c, statusOf(err), before, hooks.EndpointPage{Problem: problemOf(err), Form: form})
+	case err != nil:
+		return err
+	case wantsJSON(c):
+		made, err := s.asEndpointJSON(e)
+		if err != nil {
+			return err
+		}
+		made.Secret = secret
+		return c.JSON(made)
+	}
+	return s.endpointPage(c, fiber.StatusOK, e, hooks.EndpointPage{Secret: secret})
+}
+
+// retireSecret ends the overlap of a rotation.
+func (s *Server) retireSecret(c *fiber.Ctx) error {
+	e, err := s.Webhooks.RetireSecret(c.UserContext(), origin(c), c.Params("endpoint"))
+	if err != nil {
+		return err
+	}
+	if !wantsJSON(c) {
+		return seeOther(c, "/webhooks/endpoints/"+url.PathEscape(e.ID)+"?done=retired")
+	}
+	o, err := s.asEndpointJSON(e)
+	if err != nil {
+		return err
+	}
+	return c.JSON(o)
 }
 
 // deleteEndpoint ends a subscription.

@@ -60,6 +60,7 @@ func twins() map[string]string {
 		"GET /webhooks/rows":        "GET /webhooks",
 		"GET /webhooks/fresh":       "GET /webhooks",
 		"GET /webhooks/redeliver":   "POST /webhooks/redeliver",
+		"GET /webhooks/stop":        "POST /webhooks/stop",
 		"GET /approvals/rows":       "GET /approvals",
 		"GET /approvals/fresh":      "GET /approvals",
 		"GET /approvals/badge":      "GET /approvals",

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -26,7 +25,12 @@ func (s *Server) hookRoutes() []Route {
 		{"GET", "/webhooks", access.Read, s.listWebhooks},
 		{"GET", "/webhooks/:delivery", access.Read, s.showWebhook},
 		{"POST", "/webhooks/redeliver", access.Operate, s.redeliverWebhooks},
+		{"POST", "/webhooks/stop", access.Operate, s.stopWebhooks},
 		{"POST", "/webhooks/:delivery/redeliver", access.Operate, s.redeliverWebhook},
+		{"POST", "/webhooks/:delivery/stop", access.Operate, s.stopWebhook},
+		{"GET", "/webhooks.csv", access.Read, func(c *fiber.Ctx) error { return s.exportWebhooks(c, csvForm()) }},
+		{"GET", "/webhooks.ndjson", access.Read, func(c *fiber.Ctx) error { return s.exportWebhooks(c, linesForm()) }},
+		{"GET", "/webhooks.json", access.Read, func(c *fiber.Ctx) error { return s.exportWebhooks(c, jsonForm()) }},
 	}
 }
 
@@ -36,6 +40,7 @@ func (s *Server) hookPages() []Route {
 		{"GET", "/webhooks/rows", access.Read, s.webhookRows},
 		{"GET", "/webhooks/fresh", access.Read, s.freshWebhooks},
 		{"GET", "/webhooks/redeliver", access.Operate, s.confirmRedelivery},
+		{"GET", "/webhooks/stop", access.Operate, s.confirmStop},
 	}
 }
 
@@ -141,6 +146,7 @@ func deliveryJSON(d *models.WebhookDelivery) *object {
 	if d.DeliveredAt != nil {
 		o.instant("delivered_at", *d.DeliveredAt)
 	}
+	o.maybe("stopped_by", d.StoppedBy)
 	return o
 }
 
@@ -159,6 +165,9 @@ func (s *Server) webhooksPage(c *fiber.Ctx, f webhook.Filter, list webhook.Page)
 	}
 	if n, err := strconv.Atoi(c.Query("sent")); err == nil && n > 0 {
 		p.Said = components.Plural(n, "webhook") + " sent again. What comes of it appears here."
+	}
+	if n, err := strconv.Atoi(c.Query("stopped")); err == nil && n > 0 {
+		p.Said = components.Plural(n, "webhook") + " stopped. Each is a dead letter now, and can be sent again."
 	}
 	if len(list.Rows) == 0 {
 		newest, err := s.Webhooks.List(ctx, webhook.Filter{Limit: 1})
@@ -250,7 +259,7 @@ func (s *Server) webhookPage(c *fiber.Ctx, status int, problem string) error {
 
 // hookDone says what an act has led to, after the redirect.
 var hookDone = map[string]string{
-	"redeliver": "It is sent again, under the same webhook-id.", "test": "The test event is on its way. What comes of it appears here.",
+	"redeliver": "It is sent again, under the same webhook-id.", "stop": "It is not tried again.", "test": "The test event is on its way. What comes of it appears here.",
 }
 
 // endpointOf is the endpoint that a delivery goes to, nil when there is none any more.
@@ -307,101 +316,6 @@ func redeliveredJSON(done webhook.Redelivered, more bool) []byte {
 	return o.end()
 }
 
-// redeliverRequest names deliveries one by one, or by a filter.
-type redeliverRequest struct {
-	IDs       []string `json:"ids" form:"id"`
-	State     string   `json:"state" form:"state"`
-	Class     string   `json:"class" form:"class"`
-	Host      string   `json:"host" form:"host"`
-	Event     string   `json:"event" form:"event"`
-	Execution string   `json:"execution" form:"execution"`
-	Endpoint  string   `json:"endpoint" form:"endpoint"`
-	Since     string   `json:"since" form:"since"`
-	Until     string   `json:"until" form:"until"`
-}
-
-func (r redeliverRequest) get(name string) string {
-	return map[string]string{
-		"state": r.State, "class": r.Class, "host": r.Host, "event": r.Event, "execution": r.Execution, "endpoint": r.Endpoint,
-		"since": r.Since, "until": r.Until,
-	}[name]
-}
-
-// redeliverWebhooks sends those again that are named, or that a filter finds.
-func (s *Server) redeliverWebhooks(c *fiber.Ctx) error {
-	var r redeliverRequest
-	if wantsJSON(c) {
-		if err := bind(c, &r, false); err != nil {
-			return err
-		}
-	} else if err := c.BodyParser(&r); err != nil {
-		return badRequest("invalid_form", "the form was changed on its way: load the page again")
-	}
-	done, more, err := s.redeliver(c, r)
-	switch {
-	case err != nil:
-		return err
-	case wantsJSON(c):
-		return sendJSON(c, fiber.StatusAccepted, redeliveredJSON(done, more))
-	}
-	return seeOther(c, fmt.Sprintf("/webhooks?sent=%d", done.Queued))
-}
-
-func (s *Server) redeliver(c *fiber.Ctx, r redeliverRequest) (done webhook.Redelivered, more bool, err error) {
-	f, err := s.webhookFilter(r.get)
-	if err != nil {
-		return done, false, err
-	}
-	named := f != webhook.Filter{}
-	switch {
-	case named == (len(r.IDs) > 0):
-		return done, false, badRequest("invalid_parameter", "name the webhooks to send again either by their ids or by a filter")
-	case len(r.IDs) > 0:
-		done, err = s.Webhooks.Redeliver(c.UserContext(), origin(c), r.IDs...)
-		return done, false, err
-	}
-	if _, more, err = s.Webhooks.Matching(c.UserContext(), f); err != nil {
-		return done, false, err
-	}
-	done, err = s.Webhooks.RedeliverMatching(c.UserContext(), origin(c), f)
-	return done, more, err
-}
-
-// confirmRedelivery is the page before many are sent again. Its times are fixed, so that what comes meanwhile is none of its business.
-func (s *Server) confirmRedelivery(c *fiber.Ctx) error {
-	ids := listed(c.Context().QueryArgs(), "id")
-	if c.Query("chosen") != "" && len(ids) == 0 {
-		return badRequest("invalid_parameter", "no rows are selected: select some in the list, or send all that the filter finds")
-	}
-	p := hooks.ConfirmPage{
-		Frame: s.frame(c, "Send webhooks again", "webhooks", layout.Crumb{Label: "Webhooks", Href: "/webhooks"}, layout.Crumb{Label: "Send again"}),
-		Back:  "/webhooks", IDs: ids, Count: len(ids), Limit: webhook.RedeliverLimit,
-	}
-	p.Frame.Live, p.Frame.Assets = false, []string{"lists.css", "webhooks.css"}
-	if len(ids) > webhook.RedeliverLimit {
-		return webhook.ErrTooMany
-	}
-	if len(ids) == 0 {
-		f, err := s.webhookFilter(query(c))
-		if err != nil {
-			return err
-		}
-		p.Back = webhookFilterAsWritten(c, f).Href()
-		f.Limit, f.Cursor = 0, ""
-		if f.Until == 0 {
-			f.Until = s.Now().UnixMilli() + 1
-		}
-		if p.Count, p.More, err = s.Webhooks.Matching(c.UserContext(), f); err != nil {
-			return err
-		}
-		p.Filter = hooks.Filter{State: f.State, Class: f.Class, Host: f.Host, Event: f.Event, Execution: f.Execution, Endpoint: f.Endpoint, Until: formatMs(f.Until)}
-		if f.Since > 0 {
-			p.Filter.Since = formatMs(f.Since)
-		}
-	}
-	return page(c, fiber.StatusOK, hooks.Confirm(p))
-}
-
 func webhookFailure(err error) *failure {
 	switch {
 	case errors.Is(err, webhook.ErrNoEndpoint):
@@ -418,6 +332,8 @@ func webhookFailure(err error) *failure {
 		return &failure{status: fiber.StatusNotFound, code: "webhook_not_found", title: "webhook not found", details: webhook.ErrUnknown.Error()}
 	case errors.Is(err, webhook.ErrInFlight):
 		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: webhook.ErrInFlight.Error()}
+	case errors.Is(err, webhook.ErrNothingWaits):
+		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: webhook.ErrNothingWaits.Error()}
 	case errors.Is(err, webhook.ErrNoDelivery):
 		return &failure{status: fiber.StatusConflict, code: "invalid_state", title: "invalid_state", details: "there is no webhook among them that can be sent again"}
 	case errors.Is(err, webhook.ErrTooMany):

@@ -98,7 +98,7 @@ func TestWebhooksHavePages(t *testing.T) {
 		}
 		olga, vera := people["operator"], people["viewer"]
 		for path, says := range map[string][]string{
-			"/webhooks?state=failed":             {"row-" + delivery, "Given up", "410 · ", "1/", "Send all matching again"},
+			"/webhooks?state=failed":             {"row-" + delivery, "Given up", "410 · ", "1/", "Send all matching again", "Stop all matching", "/webhooks.csv?state=failed"},
 			"/":                                  {"webhooks given up in the last 24 h", "/webhooks?state=failed&amp;since=24h"},
 			"/webhooks?class=dns":                {"No webhook matches these filters"},
 			"/webhooks/rows?ids=" + delivery:     {"row-" + delivery},
@@ -176,6 +176,10 @@ func TestEndpointsAreToldOfExecutions(t *testing.T) {
 			{name: "by endpoint", ask: "GET /api/v1/webhooks?event=execution.completed&endpoint=" + id, status: http.StatusOK, must: map[string]string{"webhooks/0/execution_id": execution, "webhooks/0/test": "false"}},
 			{name: "by another", ask: "GET /api/v1/webhooks?endpoint=whe_x", status: http.StatusOK, says: `"webhooks":[]`},
 			{name: "health", ask: "GET " + one, status: http.StatusOK, must: map[string]string{"health/deliveries": "2", "health/success_percent": "100", "health/last_delivered_at": instant}},
+			{name: "rotate", ask: "POST " + one + "/rotate", body: `{"overlap_seconds":3600}`, status: http.StatusOK, must: map[string]string{"secret": `^whsec_`, "old_secret_until": instant, "rotated_at": instant}},
+			{name: "too long", ask: "POST " + one + "/rotate", body: `{"overlap_seconds":604801}`, status: http.StatusBadRequest, must: map[string]string{"code": "webhook_invalid", "details": `^overlap: `}},
+			{name: "retire", ask: "POST " + one + "/retire", status: http.StatusOK, must: map[string]string{"old_secret_until": ""}, never: []string{"secret"}},
+			{name: "rotate a stranger", ask: "POST /api/v1/webhooks/endpoints/whe_x/rotate", status: http.StatusNotFound, must: map[string]string{"code": "webhook_endpoint_not_found"}},
 			{name: "disable", ask: "POST " + one, body: `{"enabled":false}`, status: http.StatusOK, must: map[string]string{"enabled": "false"}},
 			{name: "delete", ask: "POST " + one + "/delete", status: http.StatusOK, must: map[string]string{"deleted": "true", "id": id}},
 			{name: "delete again", ask: "POST " + one + "/delete", status: http.StatusNotFound, must: map[string]string{"code": "webhook_endpoint_not_found"}},
@@ -233,6 +237,16 @@ func TestEndpointsHavePages(t *testing.T) {
 		test := r.Store.Value(t, "SELECT id FROM webhook_deliveries")
 		says(d.ask(olga, http.MethodGet, "/webhooks/"+test, ""), http.StatusOK, "webhook.test", "nothing has happened", "billing", `&#34;test&#34;:true`)
 		says(d.ask(olga, http.MethodGet, "/webhooks?endpoint="+id, ""), http.StatusOK, "row-"+test, "chip")
+		rotated := d.form(olga, one+"/rotate", "overlap_seconds", "3600")
+		says(rotated, http.StatusOK, "whsec_", "Both sign", "End the old secret now")
+		says(d.form(olga, one+"/rotate", "overlap_seconds", "3600", "secret", "short"), http.StatusBadRequest, "shorter than 16 bytes")
+		says(d.ask(olga, http.MethodGet, "/webhooks/"+test, ""), http.StatusOK, "Its secret is being rotated")
+		if got := d.form(olga, one+"/retire"); got.status != http.StatusSeeOther {
+			t.Errorf("retire: %d", got.status)
+		}
+		if got := d.ask(olga, http.MethodGet, one+"?done=retired", ""); strings.Contains(got.body, "Both sign") || !strings.Contains(got.body, "signs no more") {
+			t.Errorf("the old secret goes on: %d", got.status)
+		}
 		if got := d.form(olga, one, "enabled", "false"); got.status != http.StatusSeeOther {
 			t.Errorf("disable: %d", got.status)
 		}
@@ -292,6 +306,31 @@ func TestHostsAreLookedAfter(t *testing.T) {
 		if got := d.form(caller{}, "/webhooks/hosts/pause", "host", address.Host); got.status != http.StatusConflict || !strings.Contains(got.body, "Somebody was faster") {
 			t.Errorf("paused twice by hand: %d", got.status)
 		}
+		const many = "POST /api/v1/webhooks/stop"
+		announce()
+		announce()
+		r.Until(t, "all wait", func() bool { return r.Do(t, http.MethodGet, "/api/v1/webhooks?state=held", nil).Len("webhooks") == 3 })
+		newest := r.Do(t, http.MethodGet, "/api/v1/webhooks?state=held", nil).Text("webhooks/0/id")
+		runAll(t, r, []scenario{
+			{name: "stop one", ask: "POST /api/v1/webhooks/" + newest + "/stop", status: http.StatusOK, must: map[string]string{"stopped": "1"}},
+			{name: "stop it again", ask: "POST /api/v1/webhooks/" + newest + "/stop", status: http.StatusConflict, must: map[string]string{"code": "invalid_state"}},
+			{name: "a dead letter", ask: "GET /api/v1/webhooks?state=failed", status: http.StatusOK, must: map[string]string{"webhooks/0/id": newest, "webhooks/0/stopped_by": some}},
+			{name: "stop nothing", ask: many, body: `{}`, status: http.StatusBadRequest, must: map[string]string{"code": "invalid_parameter"}},
+			{name: "stop what is not there", ask: many, body: `{"class":"dns"}`, status: http.StatusConflict, must: map[string]string{"code": "invalid_state"}},
+			{name: "stop a stranger", ask: "POST /api/v1/webhooks/wh_x/stop", status: http.StatusNotFound, must: map[string]string{"code": "webhook_not_found"}},
+		})
+		if got := d.ask(caller{}, http.MethodGet, "/webhooks/stop?host="+address.Host, ""); got.status != http.StatusOK || !strings.Contains(got.body, "Stop 2 webhooks") {
+			t.Errorf("the question before: %d", got.status)
+		}
+		if sheet := string(r.Do(t, http.MethodGet, "/api/v1/webhooks.csv?state=held", nil).Body); strings.Count(sheet, "\n") != 3 || !strings.HasPrefix(sheet, "webhook_id,state,event,url,") {
+			t.Errorf("the sheet is %s", sheet)
+		}
+		if text := string(r.Do(t, http.MethodGet, "/api/v1/webhooks.ndjson?state=held", nil).Body); strings.Count(text, "\n") != 2 || !strings.Contains(text, held) {
+			t.Errorf("the lines are %s", text)
+		}
+		scenario{name: "as one object", ask: "GET /api/v1/webhooks.json?state=failed", status: http.StatusOK, must: map[string]string{"webhooks/0/id": newest, "truncated": "false"}}.run(t, r)
+		second := r.Do(t, http.MethodGet, "/api/v1/webhooks?state=held", nil).Text("webhooks/0/id")
+		scenario{name: "stop by name", ask: many, body: `{"ids":["` + second + `"]}`, status: http.StatusOK, must: map[string]string{"stopped": "1", "more": "false"}}.run(t, r)
 		scenario{name: "resume", ask: resume, body: named, status: http.StatusOK, must: map[string]string{"done": "resumed"}}.run(t, r)
 		hook.Got(t, 2)
 		r.Until(t, "the host is open", func() bool {

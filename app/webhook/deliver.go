@@ -269,6 +269,10 @@ func (s *Service) request(ctx context.Context, m message, at time.Time, body []b
 	if err != nil {
 		return nil, err
 	}
+	old, err := s.openSecret(m.owner.oldSecret(), m.oldSecret)
+	if err != nil {
+		return nil, err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
@@ -278,7 +282,7 @@ func (s *Service) request(ctx context.Context, m message, at time.Time, body []b
 		req.Header.Set(name, value)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	Sign(req.Header, m.id, at, body, key)
+	signBoth(req.Header, m.id, at, body, key, old)
 	return req, nil
 }
 

@@ -38,6 +38,7 @@ type Filter struct {
 	Event     string
 	Execution string
 	Endpoint  string // id
+	Waiting   bool   // those alone that would be tried again
 	Since     int64  // ms: created then or later
 	Until     int64  // ms: created before
 	Cursor    string
@@ -96,6 +97,9 @@ func (s *Service) filtered(ctx context.Context, f Filter) *gorm.DB {
 		if c.value != "" {
 			q = q.Where("("+c.is+") = ?", c.value)
 		}
+	}
+	if f.Waiting {
+		q = q.Where("status = 'queued'")
 	}
 	if f.Endpoint != "" {
 		q = q.Where("endpoint_id = ? AND endpoint_id <> ''", f.Endpoint) // the condition of its index, word for word

@@ -17,7 +17,7 @@ var (
 	// ErrHeld says that there is nothing to send now, because the host is paused.
 	ErrHeld = errors.New("it waits for its host, which is paused: resume the host, and it is sent")
 	// ErrTooMany says that too much was asked for at once.
-	ErrTooMany = fmt.Errorf("at most %d webhooks can be sent again at once", RedeliverLimit)
+	ErrTooMany = fmt.Errorf("at most %d webhooks can be sent again or stopped at once", RedeliverLimit)
 )
 
 // RedeliverLimit is how many deliveries one act sends again.
@@ -87,7 +87,7 @@ func (s *Service) Matching(ctx context.Context, f Filter) (n int, more bool, err
 func (s *Service) matching(ctx context.Context, f Filter, limit int) ([]string, error) {
 	var ids []string
 	if err := s.filtered(ctx, f).Order("created_at, id").Limit(limit).Pluck("id", &ids).Error; err != nil {
-		return nil, fmt.Errorf("find webhooks to send again: %w", err)
+		return nil, fmt.Errorf("find webhooks: %w", err)
 	}
 	return ids, nil
 }
@@ -103,18 +103,21 @@ func (s *Service) redelivered(who audit.Origin, ids []string, done Redelivered) 
 	}
 }
 
+// among completes a statement about ids, which are at that place of its arguments.
+func (s *Service) among(statement, place string) string {
+	if s.DB.Postgres() {
+		return fmt.Sprintf(statement, "= ANY("+place+")")
+	}
+	return fmt.Sprintf(statement, "IN (SELECT value FROM json_each("+place+"))")
+}
+
 // requeue first brings forward what waits, so that nothing is counted twice.
 func (s *Service) requeue(ctx context.Context, tx *database.Tx, ids []string) (Redelivered, error) {
 	list, err := s.idsArg(ids)
 	if err != nil {
 		return Redelivered{}, err
 	}
-	in := func(statement, place string) string {
-		if s.DB.Postgres() {
-			return fmt.Sprintf(statement, "= ANY("+place+")")
-		}
-		return fmt.Sprintf(statement, "IN (SELECT value FROM json_each("+place+"))")
-	}
+	in := s.among
 	now := s.DB.NowMs()
 	waiting, err := tx.Exec(ctx, in(redeliverQueued, "$2"), now, list)
 	if err != nil {

@@ -48,6 +48,10 @@ func (o owner) secret() secret.Place {
 	return secret.Place{Table: o.table, Column: "secret", Row: o.id}
 }
 
+func (o owner) oldSecret() secret.Place {
+	return secret.Place{Table: o.table, Column: "old_secret", Row: o.id}
+}
+
 func (o owner) header(name string) secret.Place {
 	return secret.Place{Table: o.table, Column: "headers." + name, Row: o.id}
 }

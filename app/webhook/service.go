@@ -173,5 +173,5 @@ func (s *Service) reap(ctx context.Context) (bool, error) {
 		s.Log.Info("took over webhook deliveries of a replica that is gone", "deliveries", n)
 		s.Wake()
 	}
-	return false, err
+	return false, errors.Join(err, s.forgetSecrets(ctx))
 }

@@ -14,6 +14,7 @@ import (
 // The headers of a delivery that only this file writes.
 const (
 	headerSignature = "X-AgentField-Signature"
+	headerNext      = "X-AgentField-Signature-Next"
 	headerID        = "Webhook-Id"
 	headerTimestamp = "Webhook-Timestamp"
 	headerStandard  = "Webhook-Signature"
@@ -31,9 +32,29 @@ func Sign(header http.Header, id string, at time.Time, body, secret []byte) {
 	if len(secret) == 0 {
 		return
 	}
-	header.Set(headerSignature, "sha256="+hex.EncodeToString(digest(secret, body)))
-	signed := digest(standardKey(secret), []byte(SignedText(id, at)), body)
-	header.Set(headerStandard, "v1,"+base64.StdEncoding.EncodeToString(signed))
+	header.Set(headerSignature, documented(body, secret))
+	header.Set(headerStandard, standard(id, at, body, secret))
+}
+
+// signBoth is Sign while one secret replaces another, for receivers that know either. The signature of Standard Webhooks is a list with both.
+// The documented header has room for one: it stays with the old secret, so that no receiver fails before it was told the new one, and the
+// next one is beside it.
+func signBoth(header http.Header, id string, at time.Time, body, secret, old []byte) {
+	Sign(header, id, at, body, secret)
+	if len(secret) == 0 || len(old) == 0 {
+		return
+	}
+	header.Set(headerNext, header.Get(headerSignature))
+	header.Set(headerSignature, documented(body, old))
+	header.Set(headerStandard, header.Get(headerStandard)+" "+standard(id, at, body, old))
+}
+
+func documented(body, secret []byte) string {
+	return "sha256=" + hex.EncodeToString(digest(secret, body))
+}
+
+func standard(id string, at time.Time, body, secret []byte) string {
+	return "v1," + base64.StdEncoding.EncodeToString(digest(standardKey(secret), []byte(SignedText(id, at)), body))
 }
 
 // standardKey is the key of the Standard Webhooks signature: what follows whsec_ in base64, else the bytes of the secret. Secrets

@@ -39,6 +39,8 @@ func LookOfDelivery(d *models.WebhookDelivery) Look {
 	switch {
 	case d.Status == "delivered":
 		return Look{"st-ok", "succeeded", "Delivered"}
+	case d.Status == "failed" && d.StoppedBy != nil:
+		return Look{"st-idle", "cancelled", "Stopped"}
 	case d.Status == "failed":
 		return Look{"st-bad", "cross", "Given up"}
 	case d.Held():

@@ -99,7 +99,7 @@ visit("the list is filtered by state and response, and leads to every attempt", 
   await page.locator("#live[data-on]").waitFor();
   await reads(page.locator("tbody tr"), "Delivered");
   await page
-    .getByRole("link", { name: /^Given up/ })
+    .getByRole("link", { name: /^Dead letters/ })
     .first()
     .click();
   await page.waitForURL(/state=failed/);
@@ -133,13 +133,14 @@ visit(
     await page.goto("/webhooks");
     await narrow(page);
     await page.locator("tbody input[type=checkbox]").first().check();
-    await page.getByRole("button", { name: /Send selected again/ }).click();
+    await page.getByRole("button", { name: "Send again…" }).click();
     await reads(page.locator("form.confirm"), "The receiver may see duplicates");
     await narrow(page);
     await page.getByRole("button", { name: "Send 1 webhook again" }).click();
     await reads(page.getByRole("status"), "1 webhook sent again");
     await receiver.until(5);
     await page.goto("/webhooks?state=failed&since=1h");
+    await page.locator("summary", { hasText: "Act on all" }).click();
     await page.getByRole("link", { name: /Send all matching again/ }).click();
     await reads(page.locator("form.confirm"), "1 webhook");
     await page.getByRole("button", { name: "Send 1 webhook again" }).click();
@@ -217,6 +218,17 @@ visit("a host is paused: what goes to it waits in sight, and is sent when the ho
   await reads(page.locator(".advice"), "sent once the host is open again");
   assert.deepEqual(await axe(page), []);
   assert.equal(receiver.got.length, before);
+  const kept = await fetch(`${server.base}/webhooks.ndjson?state=held`);
+  assert.equal((await kept.text()).trim().split("\n").length, 1);
+  await announced("/never");
+  await page.goto("/webhooks?state=held");
+  await page.locator("tbody tr", { hasText: "/never" }).locator("input").check();
+  await page.getByRole("button", { name: "Stop…" }).click();
+  await reads(page.locator("form.confirm"), "1 webhook");
+  assert.deepEqual(await axe(page), []);
+  await page.getByRole("button", { name: "Stop 1 webhook" }).click();
+  await reads(page.getByRole("status"), "1 webhook stopped");
+  await reads(page.locator("tbody tr"), "Stopped");
   await page.goto("/webhooks/hosts");
   await page.getByRole("button", { name: `Resume ${host}` }).click();
   await reads(page.getByRole("status"), "gets what has waited");

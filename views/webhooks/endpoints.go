@@ -116,6 +116,9 @@ type EndpointPage struct {
 
 func (p EndpointPage) now() time.Time { return p.Frame.Now }
 
+// overlaps reports whether two secrets sign.
+func (p EndpointPage) overlaps() bool { return p.Endpoint.Overlaps(p.now().UnixMilli()) }
+
 // sectionsOf leads to the other pages of webhooks.
 func sectionsOf() []components.Option {
 	return []components.Option{{Value: "/webhooks", Label: "Deliveries"}, {Value: "/webhooks/endpoints", Label: "Endpoints"}, {Value: "/webhooks/hosts", Label: "Hosts"}}

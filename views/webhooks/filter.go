@@ -50,6 +50,12 @@ func (f Filter) from(cursor string) string {
 // resend is the page that asks before all that the filter finds is sent again.
 func (f Filter) resend() string { return components.Address("/webhooks/redeliver", f.terms()...) }
 
+// stop is the page that asks before all that the filter finds is stopped.
+func (f Filter) stop() string { return components.Address("/webhooks/stop", f.terms()...) }
+
+// query is the filter as an address has it.
+func (f Filter) query() string { return components.Query(f.terms()) }
+
 func (f Filter) without(key string) Filter {
 	for name, field := range map[string]*string{
 		"state": &f.State, "class": &f.Class, "host": &f.Host, "event": &f.Event, "execution": &f.Execution, "endpoint": &f.Endpoint, "since": &f.Since, "until": &f.Until,
@@ -102,7 +108,7 @@ func states() []components.Option {
 		{Value: "retrying", Label: "Retrying"},
 		{Value: "held", Label: "Waiting for host"},
 		{Value: "delivered", Label: "Delivered"},
-		{Value: "failed", Label: "Given up"},
+		{Value: "failed", Label: "Dead letters"},
 	}
 }
 

@@ -226,17 +226,56 @@ func gap(from, to int64) string {
 	return "+" + components.Span(time.Duration(max(to-from, 0))*time.Millisecond)
 }
 
-// ConfirmPage asks before many are sent again.
+// ConfirmPage asks before something is done to many.
 type ConfirmPage struct {
 	Frame  layout.Page
+	Act    string   // redeliver or stop
 	Filter Filter   // frozen: until is the time of asking
 	Back   string   // the list it was asked from
 	IDs    []string // selected one by one; then the filter is empty
 	Count  int
-	More   bool // there are more than Limit, which is what is sent at once
+	More   bool // there are more than Limit, which is what is done at once
 	Limit  int
 }
 
+func (p ConfirmPage) stops() bool { return p.Act == "stop" }
+
+func (p ConfirmPage) heading() string {
+	if p.stops() {
+		return "Stop webhooks"
+	}
+	return "Send webhooks again"
+}
+
+func (p ConfirmPage) nothing() string {
+	if p.stops() {
+		return "There is nothing that would be tried again"
+	}
+	return "There is nothing to send"
+}
+
+// what says what will happen to the webhooks counted before it.
+func (p ConfirmPage) what() string {
+	act := "sent again now"
+	if p.stops() {
+		act = "tried no more"
+	}
+	if p.More {
+		return " will be " + act + ", the oldest first. More match than the " + components.Number(p.Limit) + " that are taken at once: come back for the rest."
+	}
+	return " will be " + act + "."
+}
+
+func (p ConfirmPage) consequence() string {
+	if p.stops() {
+		return "Those that are delivered or given up already stay as they are. What is stopped is a dead letter, and can be sent again later."
+	}
+	return "The receiver may see duplicates: same webhook-id. Each gets a whole new schedule of attempts; those that wait for their next try are only brought forward."
+}
+
 func (p ConfirmPage) title() string {
+	if p.stops() {
+		return "Stop " + components.Plural(p.Count, "webhook")
+	}
 	return "Send " + components.Plural(p.Count, "webhook") + " again"
 }
