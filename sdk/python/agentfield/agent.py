@@ -78,6 +78,7 @@ class Agent(Registrar):
         self._internal_token = os.getenv("AGENTFIELD_AUTHORIZATION_INTERNAL_TOKEN", "")
         self._ai = AI(model)
         self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._thread = 0  # in which the loop runs
         self._executor: Optional[Executor] = None
         self._server: Optional[Server] = None
         self._presence: Optional[Presence] = None
@@ -208,14 +209,14 @@ class Agent(Registrar):
         async def say() -> None:
             await self.plane.send("POST", path, body, run.headers(), 5.0)
 
-        if threading.get_ident() == getattr(loop, "_thread_id", None):
+        if threading.get_ident() == self._thread:
             return Said(run.tell(say))
         loop.call_soon_threadsafe(run.tell, say)
         return Said()
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
         """For functions that are not async, which run in threads: ``app.wait(app.call(...))`` waits for what an async one would await."""
-        if self._loop is None or threading.get_ident() == getattr(self._loop, "_thread_id", None):
+        if self._loop is None or threading.get_ident() == self._thread:
             raise RuntimeError("use await here: wait is for functions that are not async, while the agent runs")
 
         async def inside() -> Any:
@@ -266,8 +267,7 @@ class Agent(Registrar):
     async def start(self) -> None:
         """Listen and begin to register, in the running loop; ``stop`` ends it. ``serve`` does both."""
         _raise_file_limit()
-        self.served, self._loop = True, asyncio.get_running_loop()
-        setattr(self._loop, "_thread_id", threading.get_ident())  # it has this already, unless it is of another make
+        self.served, self._loop, self._thread = True, asyncio.get_running_loop(), threading.get_ident()
         self._executor = Executor(self.plane, self.max_concurrency, ThreadPoolExecutor(self.max_concurrency or 64, "agentfield"))
         self._server = Server(self._handle, self._limit)
         listen = os.getenv("AGENT_LISTEN_ADDR", "").rpartition(":")

@@ -142,6 +142,7 @@ class Answers(Case):
         self.addAsyncCleanup(agent.stop)
         await started(self.plane, agent)
         self.assertEqual((await self.plane.dispatch("tester.double", {"n": 2}, "exec_a")).json(), 21)
+        self.assertEqual(self.plane.executions["exec_1"]["headers"]["x-parent-execution-id"], "exec_a")
         notes = [body["message"] for _, _, _, body in self.plane.seen("POST", "/api/v1/executions/note")]
         self.assertEqual(sorted(notes), ["in agentfield for exec_1", "in agentfield for exec_a"])
 
