@@ -300,3 +300,85 @@ func TestDiscoveryIsAlsoXML(t *testing.T) {
 		}
 	})
 }
+
+// What the protocol's command line and other tools read (wire.md 1.2, 3.10, 3.16): they send their token as a bearer.
+func toolsLook() []exchange {
+	return []exchange{
+		{
+			does: "holds it back", ask: "POST /api/v1/executions/$exec/pause", body: `{"reason":"a look first"}`, status: http.StatusOK,
+			reads: map[string]string{"execution_id": "$exec", "previous_status": "running", "status": "paused", "reason": "a look first", "paused_at": instant},
+		},
+		{does: "holds it back twice", ask: "POST /api/ui/v1/executions/$exec/pause", status: http.StatusConflict, reads: map[string]string{"error": "invalid_state", "message": some}},
+		{
+			does: "lets it go on", ask: "POST /api/v1/executions/$exec/resume", status: http.StatusOK,
+			reads: map[string]string{"execution_id": "$exec", "previous_status": "paused", "status": "running", "resumed_at": instant},
+		},
+		{does: "lets it go on twice", ask: "POST /api/v1/executions/$exec/resume", status: http.StatusConflict, reads: map[string]string{"error": "invalid_state", "message": some}},
+		{
+			does: "looks at it while it runs", ask: "GET /api/ui/v1/executions/$exec/details", status: http.StatusOK, lacks: []string{"completed_at", "duration_ms", "error_message", "webhook_events"},
+			reads: map[string]string{
+				"execution_id": "$exec", "workflow_id": "wf-tools", "session_id": "session-1", "actor_id": "user-1", "agent_node_id": "$node", "reasoner_id": "answer",
+				"parent_workflow_id": "wf-tools", "input_data/input/q": "[1.50]", "output_data": "", "input_size": "12", "output_size": "0", "status": "running", "started_at": instant,
+				"retry_count": "0", "notes": "[]", "notes_count": "0", "webhook_registered": "false",
+			},
+		},
+		{
+			does: "notes", ask: "POST /api/v1/executions/note?execution_id=$exec", body: `{"message":"seen","tags":["t"]}`, status: http.StatusOK,
+		},
+		{does: "the agent reports", ask: "POST /api/v1/executions/$exec/status", body: `{"status":"failed","error":"no more paper","error_details":{"tray":2}}`, status: http.StatusOK},
+		{
+			does: "looks at what became of it", ask: "GET /api/ui/v1/executions/$exec/details", status: http.StatusOK,
+			reads: map[string]string{
+				"status": "failed", "completed_at": instant, "duration_ms": `^\d+$`, "error_message": "no more paper", "output_data": "", "notes/0/message": "seen", "notes/0/tags/0": "t",
+				"notes/0/timestamp": instant, "notes_count": "1",
+			},
+		},
+		{does: "looks for nothing", ask: "GET /api/ui/v1/executions/exec_nobody/details", status: http.StatusNotFound, reads: map[string]string{"error": "execution not found"}},
+		{does: "sends no webhook again", ask: "POST /api/ui/v1/executions/$exec/webhook/retry", status: http.StatusConflict, reads: map[string]string{"error": "invalid_state", "message": some}},
+		{
+			does: "looks at the run", ask: "GET /api/ui/v2/workflow-runs/wf-tools", status: http.StatusOK,
+			reads: map[string]string{
+				"run/run_id": "$run", "run/root_workflow_id": "wf-tools", "run/root_execution_id": "$exec", "run/status": "failed", "run/total_steps": "1", "run/completed_steps": "0", "run/failed_steps": "1",
+				"run/returned_steps": "1", "run/status_counts/failed": "1", "run/status_counts/running": "0", "run/created_at": instant, "run/updated_at": instant, "run/completed_at": instant,
+				"executions/0/workflow_id": "wf-tools", "executions/0/execution_id": "$exec", "executions/0/agent_node_id": "$node", "executions/0/reasoner_id": "answer",
+				"executions/0/status": "failed", "executions/0/started_at": instant, "executions/0/completed_at": instant, "executions/0/workflow_depth": "0",
+				"executions/0/active_children": "0", "executions/0/pending_children": "0",
+			},
+		},
+		{does: "looks for no run", ask: "GET /api/ui/v2/workflow-runs/nothing", status: http.StatusNotFound, reads: map[string]string{"error": "workflow run not found"}},
+		{
+			does: "asks whether the server is well", ask: "GET /api/v1/health", status: http.StatusOK,
+			reads: map[string]string{"status": "healthy", "timestamp": some, "version": some, "checks/storage/status": "healthy", "checks/storage/message": some, "checks/storage/response_time": `^\d+$`},
+		},
+		{does: "asks how agents are", ask: "POST /api/v1/nodes/status/bulk", body: `{"node_ids":["$node","nobody"]}`, status: http.StatusMultiStatus, reads: map[string]string{"total_requested": "2", "successful": "1", "failed": "1", "results/$node/state": some}},
+	}
+}
+
+func TestToolsOfTheProtocolRunUnchanged(t *testing.T) {
+	asAgents(t, func(t *testing.T, r *apptest.Rig) {
+		hook := apptest.NewReceiver(t)
+		p := newPeer(t, r, "tooled", goAlways(), apptest.Taking("answer"))
+		p.play(t, exchange{ask: "POST /api/v1/nodes", body: `{"id":"$node","base_url":"$url","version":"1","reasoners":[{"id":"answer"}]}`, status: http.StatusCreated})
+		p.isCalled(t, "answer", `{"input":{"q":[1.50]}}`, "X-Workflow-ID", "wf-tools", "X-Session-ID", "session-1", "X-Actor-ID", "user-1", "X-Parent-Execution-ID", "exec_before")
+		r.Until(t, "the call has been taken over", func() bool {
+			return r.Store.Value(t, "SELECT count(*) FROM events WHERE kind = 'execution.released'") == "1"
+		})
+		p.plays(t, toolsLook())
+
+		p.isCalled(t, "answer", `{"input":{},"webhook":{"url":"`+hook.URL+`"}}`)
+		p.play(t, exchange{ask: "POST /api/v1/executions/$exec/status", body: `{"status":"succeeded","result":{"a":[1.50]}}`, status: http.StatusOK})
+		hook.Got(t, 1)
+		r.Until(t, "the attempt is on record", func() bool { return r.Store.Value(t, "SELECT count(*) FROM webhook_attempts") == "1" })
+		p.plays(t, []exchange{
+			{
+				does: "looks at the webhook", ask: "GET /api/ui/v1/executions/$exec/details", status: http.StatusOK,
+				reads: map[string]string{
+					"output_data/a": "[1.50]", "output_size": "12", "webhook_registered": "true", "webhook_events/0/event_type": "execution.completed", "webhook_events/0/status": "delivered",
+					"webhook_events/0/http_status": "200", "webhook_events/0/created_at": instant,
+				},
+			},
+			{does: "has it sent again", ask: "POST /api/ui/v1/executions/$exec/webhook/retry", status: http.StatusAccepted, reads: map[string]string{"success": "true", "execution_id": "$exec"}},
+		})
+		hook.Got(t, 2)
+	})
+}

@@ -47,7 +47,7 @@ func (s *Server) Tools() []Route {
 		{"POST", "/v1/workflows/:run/cancel-tree", access.Execute, s.cancelTree},
 		{"GET", "/v2/workflow-runs", access.Read, s.listWorkflowRuns},
 		{"GET", "/v2/workflow-runs/:run", access.Read, s.showWorkflowRun},
-	}, s.saidTools(), s.pauseTools())
+	}, s.saidTools(), s.pauseTools(), s.detailTools())
 }
 
 // graph is a run as it was read for one answer.
