@@ -69,7 +69,7 @@ func TestARunIsPausedAndResumedWhole(t *testing.T) {
 			"nodes/0/status": "paused", "paused_at": instant,
 		})
 		run := r.Get(t, calls[1].ExecutionID).Text("run_id")
-		wantWords(t, pageOf(t, r, "/runs/"+run), []string{"Resume 2 steps"}, []string{"Pause run"})
+		wantWords(t, pageOf(t, r, "/runs/"+run), []string{"Resume 2 steps", "2 paused", "status=paused"}, []string{"Pause run", "running or queued"})
 		if got := d.form(caller{}, "/runs/"+run+"/resume"); got.status != http.StatusSeeOther || got.location != "/runs/"+run {
 			t.Errorf("%d to %s", got.status, got.location)
 		}

@@ -38,15 +38,15 @@ func (n *Node) blocks(now int64) string {
 	target, since := n.Target(), Lasted(now-n.since())
 	switch n.Status { //nolint:exhaustive // nothing that has ended blocks
 	case models.Waiting:
-		return fmt.Sprintf("Blocked: waits for approval in %s since %s", target, since)
+		return fmt.Sprintf("Blocked: %s has been waiting for approval for %s", target, since)
 	case models.Paused:
-		return fmt.Sprintf("Paused: %s is held back by an operator since %s", target, since)
+		return fmt.Sprintf("Paused: %s has been held back by an operator for %s", target, since)
 	case models.Pending:
-		return fmt.Sprintf("Pending: no healthy instance of %s for %s since %s", n.NodeID, n.Function, since)
+		return fmt.Sprintf("Pending: %s has been without a healthy instance of %s for %s", n.Function, n.NodeID, since)
 	case models.Queued:
-		return fmt.Sprintf("Queued: %s waits for a place since %s", target, since)
+		return fmt.Sprintf("Queued: %s has been waiting for a place for %s", target, since)
 	}
-	return fmt.Sprintf("Running: %s is at work since %s", target, since)
+	return fmt.Sprintf("Running: %s has been at work for %s", target, since)
 }
 
 // short is the first line of a text, cut to a number of characters.
@@ -72,7 +72,7 @@ func summary(g *Graph, spells Spells, now int64) string {
 	s := spentOn(g, t)
 	words := []string{"The run took " + Lasted(t.Span)}
 	if !t.Ended {
-		words[0] = "The run is on its way since " + Lasted(t.Span)
+		words[0] = "The run has been on its way for " + Lasted(t.Span)
 	}
 	var shares []string
 	if share := percent(s.waiting, t.Span); share > 0 {

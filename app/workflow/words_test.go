@@ -112,7 +112,7 @@ func TestARunIsToldInWords(t *testing.T) {
 			[]string{"0 0 -", "10 10 -"},
 			nil,
 			func(s []models.Step) { at := int64(60_000); s[1].WaitingSince, s[1].Rounds = &at, 1 }, 7_260_000,
-			"Blocked: waits for approval in n.review since 2 h 0 min", "The run is on its way since 2 h 1 min; 99 % was waiting for people, 1 % in review.",
+			"Blocked: n.review has been waiting for approval for 2 h 0 min", "The run has been on its way for 2 h 1 min; 99 % was waiting for people, 1 % in review.",
 		},
 		"failed": {
 			[]string{"r< plan failed", "a<r look failed"},
@@ -122,10 +122,10 @@ func TestARunIsToldInWords(t *testing.T) {
 			"Failed: n.look failed: no such ticket", "The run took 400 ms; 50 % in look.",
 		},
 		"timed out": {[]string{"r< plan timeout"}, []string{"0 0 400"}, nil, nil, 0, "Failed: n.plan exceeded its limit", "The run took 400 ms; 100 % in plan."},
-		"queued":    {[]string{"r< plan queued"}, []string{"0 - -"}, nil, nil, 500, "Queued: n.plan waits for a place since 500 ms", "The run is on its way since 500 ms."},
-		"pending":   {[]string{"r< plan pending"}, []string{"0 - -"}, nil, nil, 86_400_000, "Pending: no healthy instance of n for plan since 1 d 0 h", "The run is on its way since 1 d 0 h; slowest wait: queue of n, 1 d 0 h."},
-		"running":   {[]string{"r< plan running"}, []string{"0 100 -"}, nil, nil, 500, "Running: n.plan is at work since 400 ms", "The run is on its way since 500 ms; 80 % in plan."},
-		"paused":    {[]string{"r< plan paused"}, []string{"0 100 -"}, nil, nil, 500, "Paused: n.plan is held back by an operator since 400 ms", "The run is on its way since 500 ms."},
+		"queued":    {[]string{"r< plan queued"}, []string{"0 - -"}, nil, nil, 500, "Queued: n.plan has been waiting for a place for 500 ms", "The run has been on its way for 500 ms."},
+		"pending":   {[]string{"r< plan pending"}, []string{"0 - -"}, nil, nil, 86_400_000, "Pending: plan has been without a healthy instance of n for 1 d 0 h", "The run has been on its way for 1 d 0 h; slowest wait: queue of n, 1 d 0 h."},
+		"running":   {[]string{"r< plan running"}, []string{"0 100 -"}, nil, nil, 500, "Running: n.plan has been at work for 400 ms", "The run has been on its way for 500 ms; 80 % in plan."},
+		"paused":    {[]string{"r< plan paused"}, []string{"0 100 -"}, nil, nil, 500, "Paused: n.plan has been held back by an operator for 400 ms", "The run has been on its way for 500 ms."},
 		"nothing":   {nil, nil, nil, nil, 0, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -232,7 +232,8 @@ function arrive(): void {
   if (!goal || !at) return;
   const [its, own] = [goal.getBoundingClientRect(), at.getBoundingClientRect()];
   if (its.right > own.right || its.bottom > own.bottom) {
-    at.scrollTo(its.right - own.left - (own.width + its.width) / 2, its.bottom - own.top - (own.height + its.height) / 2);
+    const seen = Math.max(Math.min(own.height, innerHeight - own.top), 2 * its.height); // of the drawing, before the page is scrolled
+    at.scrollTo(its.right - own.left - (own.width + its.width) / 2, its.bottom - own.top - (seen + its.height) / 2);
   }
 }
 

@@ -140,7 +140,7 @@ visit("leave during a run and come back: state, progress, chosen step and scroll
   await page.setViewportSize({ width: 1100, height: 700 });
   await page.goto(`/runs/${run}`);
   await live(page);
-  await reads(page.locator(".reason"), "is at work");
+  await reads(page.locator(".reason"), "at work for");
   await page.locator(`#n-${id}`).click();
   await page.locator(".step-panel").waitFor();
   assert.equal(path(page), `/runs/${run}?node=${id}`);
@@ -277,6 +277,21 @@ visit("all of a run is cancelled after it was said how much that is", async (pag
   await reads(page.locator(".badge.big").first(), "Cancelled");
   assert.equal(path(page), `/runs/${run}`);
   agent.release();
+});
+
+visit("a run is paused and goes on, and what came of it meanwhile counts then", async (page) => {
+  const { run } = await started({ leaf: 1, hold: 1 }, 3);
+  await page.goto(`/runs/${run}`);
+  await page.getByRole("button", { name: "Pause run" }).click();
+  await page.getByRole("button", { name: "Resume 2 steps" }).waitFor();
+  await reads(page.locator(".rollup"), "2 paused");
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await axe(page), [], colorScheme);
+  }
+  agent.release();
+  await page.getByRole("button", { name: "Resume 2 steps" }).click();
+  await reads(page.locator(".badge.big").first(), "Succeeded");
 });
 
 visit("seven pages of a run are open at once", async (first, context) => {

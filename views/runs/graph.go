@@ -165,19 +165,29 @@ func itemSaid(i *models.Item, now time.Time) string {
 	return i.Name
 }
 
-// widths of characters at 12 px, in px: narrow, wide, and all others.
+// widths are about how wide characters are at 12.5 px, in px, in the widest of the usual fonts: what is too short is better than what runs
+// over.
+var widths = []struct {
+	letters string
+	px      float64
+}{
+	{"ijlI.,:;'|! ", 4}, {"frt()[]-·", 5}, {"csz_J", 6.8}, {"kvxy", 7.4}, {"wGHOQDNUCRM", 10}, {"mW@%…", 12.5},
+}
+
 const (
-	narrowLetters = "fijlrt.,:;'|!()[]I-"
-	wideLetters   = "mwMWQOGDH@%"
+	otherLetter = 8
+	smaller     = 11 / 12.5 // the second line of an item
 )
 
 // fitted is a text cut to a width in px, as near as can be told without measuring.
 func fitted(text string, width float64) string {
-	used, runes := 0.0, []rune(text)
+	if letters(text) <= width {
+		return text
+	}
+	used, runes := letter('…'), []rune(text)
 	for i, r := range runes {
-		used += letter(r)
-		if used > width {
-			return string(runes[:max(i-1, 1)]) + "…"
+		if used += letter(r); used > width {
+			return string(runes[:max(i, 1)]) + "…"
 		}
 	}
 	return text
@@ -193,17 +203,12 @@ func letters(text string) float64 {
 }
 
 func letter(r rune) float64 {
-	for _, n := range narrowLetters {
-		if r == n {
-			return 4
+	for _, w := range widths {
+		if strings.ContainsRune(w.letters, r) {
+			return w.px
 		}
 	}
-	for _, w := range wideLetters {
-		if r == w {
-			return 10
-		}
-	}
-	return 7
+	return otherLetter
 }
 
 // nameOf is the first line of an item, beside its badges.
@@ -222,10 +227,13 @@ func nameOf(i *models.Item) string {
 	return fitted(i.Name, room)
 }
 
+// letterOfBadge is the room of a digit beside a badge, in px.
+const letterOfBadge = 9
+
 func badgeRoom(s *models.Step) float64 {
 	room := 0.0
 	for _, b := range badges(s) {
-		room += 15 + float64(7*len(b.text))
+		room += 15 + float64(letterOfBadge*len(b.text))
 	}
 	return room
 }
@@ -243,7 +251,7 @@ func placedBadges(s *models.Step) []placedBadge {
 	out := make([]placedBadge, len(all))
 	for i, b := range all {
 		out[i] = placedBadge{b, x}
-		x += 15 + 7*len(b.text)
+		x += 15 + letterOfBadge*len(b.text)
 	}
 	return out
 }

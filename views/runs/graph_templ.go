@@ -777,9 +777,9 @@ func step(i *models.Item, now time.Time) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var48 string
-		templ_7745c5c3_Var48, templ_7745c5c3_Err = templ.JoinStringErrs(fitted(i.Node, textEnd-textAt-letters(" · "+components.Span(took))) + " · ")
+		templ_7745c5c3_Var48, templ_7745c5c3_Err = templ.JoinStringErrs(fitted(i.Node, (textEnd-textAt)/smaller-letters(" · "+components.Span(took))) + " · ")
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/runs/graph.templ`, Line: 132, Col: 81}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `views/runs/graph.templ`, Line: 132, Col: 91}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var48))
 		if templ_7745c5c3_Err != nil {
@@ -1172,7 +1172,7 @@ func stackSub(i *models.Item) string {
 	case on > 0:
 		return components.Number(on) + " on the way"
 	case i.Node != "":
-		return fitted(i.Node, 144)
+		return fitted(i.Node, 144/smaller)
 	}
 	return "show them"
 }

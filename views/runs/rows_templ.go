@@ -171,7 +171,7 @@ func timeline(p ShowPage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 15, "</div></div><div class=\"foot-note small muted\"><ul class=\"legend\" aria-label=\"What the bars mean\"><li><svg class=\"key\" aria-hidden=\"true\"><rect class=\"t-queue\" width=\"18\" height=\"10\"></rect></svg> in the queue</li><li><svg class=\"key\" aria-hidden=\"true\"><rect class=\"t-run\" width=\"18\" height=\"10\"></rect></svg> working, in the colour of how it ended</li><li><svg class=\"key\" aria-hidden=\"true\"><rect class=\"t-wait\" width=\"18\" height=\"10\"></rect></svg> waiting for a person</li>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 15, "</div></div><div class=\"foot-note small muted\"><ul class=\"legend\" aria-label=\"What the bars mean\"><li><svg class=\"key\" aria-hidden=\"true\"><rect class=\"t-queue\" width=\"18\" height=\"10\"></rect></svg> in the queue, or paused</li><li><svg class=\"key\" aria-hidden=\"true\"><rect class=\"t-run\" width=\"18\" height=\"10\"></rect></svg> working, in the colour of how it ended</li><li><svg class=\"key\" aria-hidden=\"true\"><rect class=\"t-wait\" width=\"18\" height=\"10\"></rect></svg> waiting for a person</li>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

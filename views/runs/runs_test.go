@@ -45,7 +45,7 @@ func TestWhateverExistsCanBeSeenInABar(t *testing.T) {
 }
 
 func TestTextsAreCutToTheirRoom(t *testing.T) {
-	for text, want := range map[string]string{"plan": "plan", "extract_all_the_fields_there_are": "extract_all_the_fi…"} {
+	for text, want := range map[string]string{"plan": "plan", "extract_all_the_fields_there_are": "extract_all_the…"} {
 		if got := fitted(text, 110); got != want {
 			t.Errorf("%q is drawn as %q, want %q", text, got, want)
 		}

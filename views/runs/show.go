@@ -53,9 +53,22 @@ func (p ShowPage) size() string {
 // counts are the statuses of the steps, each a link to those steps alone.
 func (p ShowPage) counts() []models.StatusCount {
 	var all []models.StatusCount
-	for _, c := range countsOf(p.Run) {
+	for _, c := range p.split() {
 		if c.Count > 0 {
 			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// split are the totals of the run with those that are paused apart: its record counts them among what is on its way.
+func (p ShowPage) split() []models.StatusCount {
+	all := countsOf(p.Run)
+	for i := range all {
+		if all[i].Status == models.Running {
+			paused := min(p.Paused, all[i].Count)
+			all[i].Count -= paused
+			all = append(all, models.StatusCount{Status: models.Paused, Count: paused})
 		}
 	}
 	return all
@@ -66,10 +79,10 @@ func (v View) same(s models.Status) bool {
 	return len(v.Statuses) > 0 && v.Statuses[0] == statusesOf(s)[0]
 }
 
-// statusesOf are the statuses behind a number of the bar: a run counts whatever goes on as running.
+// statusesOf are the statuses behind a number of the bar.
 func statusesOf(s models.Status) []models.Status {
 	if s == models.Running {
-		return []models.Status{models.Running, models.Queued, models.Pending, models.Paused}
+		return []models.Status{models.Running, models.Queued, models.Pending}
 	}
 	return []models.Status{s}
 }
