@@ -48,7 +48,7 @@ func (s *Server) listFunctions(c *fiber.Ctx) error {
 	p := functions.ListPage{Frame: s.frame(c, "Reasoners", "reasoners", layout.Crumb{Label: "Reasoners"}), Node: c.Query("node"), Query: c.Query("q")}
 	p.Frame.Assets = []string{"functions.css"}
 	for _, a := range list.Nodes {
-		n := viewOfNode(a, execution.Load{}, node.Limits{})
+		n := viewOfNode(a, execution.Load{}, node.AllLimits{})
 		for _, f := range n.Functions {
 			p.All++
 			e := functions.Entry{NodeID: n.ID, State: n.State, Function: f}
@@ -80,7 +80,7 @@ func (s *Server) knownFunction(c *fiber.Ctx) (known, error) {
 	if err != nil {
 		return known{}, nodeNotFound(err)
 	}
-	n := viewOfNode(a, execution.Load{}, node.Limits{})
+	n := viewOfNode(a, execution.Load{}, node.AllLimits{})
 	k := known{entry: functions.Entry{NodeID: nodeID, State: n.State}}
 	if i := slices.IndexFunc(n.Functions, func(f nodeviews.Function) bool { return f.Name == name }); i >= 0 {
 		k.entry.Function = n.Functions[i]

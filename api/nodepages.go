@@ -94,9 +94,9 @@ var nodeDone = map[string]string{
 	"drain": "It gets no new calls. What it has begun it finishes.", "resume": "It gets calls again.", "limits": "The limits are in force.",
 }
 
-func viewOfNode(a *node.AgentJSON, load execution.Load, limits node.Limits) nodeviews.Node {
+func viewOfNode(a *node.AgentJSON, load execution.Load, limits node.AllLimits) nodeviews.Node {
 	n := nodeviews.Node{
-		ID: a.ID, Seen: ms(a.LastHeartbeat), Limit: limits.MaxConcurrency, Depth: limits.MaxDepth,
+		ID: a.ID, Seen: ms(a.LastHeartbeat), Limits: viewOfLimits(limits.Limits),
 		Load: nodeviews.Load{Queued: load.Queued, Running: load.Running, Waiting: load.Waiting, Failed: load.Failed},
 	}
 	for _, i := range a.Instances {
@@ -111,12 +111,16 @@ func viewOfNode(a *node.AgentJSON, load execution.Load, limits node.Limits) node
 		for _, f := range functions {
 			n.Functions = append(n.Functions, nodeviews.Function{
 				Name: f.ID, Kind: kind, Description: f.Description, Input: indented(f.InputSchema), Output: indented(f.OutputSchema),
-				Idempotent: slices.Contains(f.Tags, "idempotent"), Tags: f.Tags,
+				Idempotent: slices.Contains(f.Tags, "idempotent"), Tags: f.Tags, Limits: viewOfLimits(limits.Of(f.ID)),
 			})
 		}
 	}
 	slices.SortFunc(n.Functions, func(a, b nodeviews.Function) int { return strings.Compare(a.Name, b.Name) })
 	return n
+}
+
+func viewOfLimits(l node.Limits) nodeviews.Limits {
+	return nodeviews.Limits{AtOnce: l.MaxConcurrency, Waiting: l.MaxDepth, PerMinute: l.MaxPerMinute}
 }
 
 func viewOfInstance(i node.InstanceJSON) nodeviews.Instance {
@@ -192,6 +196,8 @@ type operateRequest struct {
 	InstanceID     string `json:"instance_id" form:"instance_id"`
 	MaxConcurrency *int   `json:"max_concurrency" form:"max_concurrency"`
 	MaxDepth       *int   `json:"max_depth" form:"max_depth"`
+	MaxPerMinute   *int   `json:"max_per_minute" form:"max_per_minute"`
+	Function       string `json:"function" form:"function"` // whose limits; empty: those of the node
 }
 
 func (s *Server) operateRequest(c *fiber.Ctx) (operateRequest, error) {
@@ -230,17 +236,23 @@ func (s *Server) limitNode(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	limits, err := s.Nodes.Limits(c.UserContext(), c.Params("id"))
+	all, err := s.Nodes.Limits(c.UserContext(), c.Params("id"))
+	limits := all.Of(r.Function)
 	if err == nil {
-		if r.MaxConcurrency != nil {
-			limits.MaxConcurrency = *r.MaxConcurrency
+		for _, given := range []struct{ value, into *int }{
+			{r.MaxConcurrency, &limits.MaxConcurrency}, {r.MaxDepth, &limits.MaxDepth}, {r.MaxPerMinute, &limits.MaxPerMinute},
+		} {
+			if given.value != nil {
+				*given.into = *given.value
+			}
 		}
-		if r.MaxDepth != nil {
-			limits.MaxDepth = *r.MaxDepth
-		}
-		err = s.Nodes.SetLimits(c.UserContext(), origin(c), c.Params("id"), limits)
+		err = s.Nodes.SetLimits(c.UserContext(), origin(c), c.Params("id"), r.Function, limits)
 	}
-	return s.operated(c, "limits", fiber.Map{"max_concurrency": limits.MaxConcurrency, "max_depth": limits.MaxDepth}, err)
+	answer := fiber.Map{"max_concurrency": limits.MaxConcurrency, "max_depth": limits.MaxDepth, "max_per_minute": limits.MaxPerMinute}
+	if r.Function != "" {
+		answer["function"] = r.Function
+	}
+	return s.operated(c, "limits", answer, err)
 }
 
 func (s *Server) removeNode(c *fiber.Ctx) error {

@@ -27,6 +27,10 @@ func TestOperatorsLookAfterNodes(t *testing.T) {
 			{name: "remove", ask: "POST /api/v1/nodes/demo/remove", status: http.StatusConflict, must: map[string]string{"code": "node_is_up"}},
 			{name: "limits", ask: "POST /api/v1/nodes/demo/limits", body: `{"max_concurrency":5}`, status: http.StatusOK, must: map[string]string{"max_concurrency": "5", "max_depth": "0"}},
 			{name: "one limit", ask: "POST /api/v1/nodes/demo/limits", body: `{"max_depth":9}`, status: http.StatusOK, must: map[string]string{"max_concurrency": "5", "max_depth": "9"}},
+			{name: "a rate", ask: "POST /api/v1/nodes/demo/limits", body: `{"max_per_minute":6000}`, status: http.StatusOK, must: map[string]string{"max_concurrency": "5", "max_per_minute": "6000"}},
+			{name: "of a function", ask: "POST /api/v1/nodes/demo/limits", body: `{"function":"echo","max_concurrency":2}`, status: http.StatusOK, must: map[string]string{"function": "echo", "max_concurrency": "2", "max_per_minute": "0"}},
+			{name: "of no function", ask: "POST /api/v1/nodes/demo/limits", body: `{"function":"nothing","max_concurrency":2}`, status: http.StatusNotFound, must: map[string]string{"code": "target_not_found"}},
+			{name: "all limits", ask: "GET /api/v1/nodes/demo", status: http.StatusOK, must: map[string]string{"limits/max_concurrency": "5", "limits/max_per_minute": "6000", "limits/functions/echo/max_concurrency": "2"}},
 			{name: "a bad limit", ask: "POST /api/v1/nodes/demo/limits", body: `{"max_depth":-1}`, status: http.StatusBadRequest, must: map[string]string{"code": "invalid_parameter"}},
 			{name: "resume", ask: "POST /api/v1/nodes/demo/resume", status: http.StatusOK, must: map[string]string{"resumed": "1"}},
 		})
@@ -38,7 +42,7 @@ func TestOperatorsLookAfterNodes(t *testing.T) {
 			{name: "remove what is down", ask: "POST /api/v1/nodes/demo/remove", status: http.StatusOK, must: map[string]string{"node_id": "demo", "removed": "true"}},
 			{name: "removed", ask: "GET /api/v1/nodes/demo", status: http.StatusNotFound, must: map[string]string{"code": "node_not_found"}},
 		})
-		if got := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE object_kind = 'node'"); got != "5" {
+		if got := r.Store.Value(t, "SELECT count(*) FROM audit_log WHERE object_kind = 'node'"); got != "7" {
 			t.Errorf("%s entries in the audit log", got)
 		}
 	})

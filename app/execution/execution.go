@@ -167,7 +167,6 @@ type Service struct {
 // New wires the service; Start sets it going.
 func New(o Options) *Service {
 	s := &Service{Options: o, stopping: make(chan struct{})}
-	s.gauge.limits(o.QueueDepth, o.NodeDepth)
 	s.submits = database.NewGroup(o.DB, s.insert)
 	s.moves = database.NewGroup(o.DB, s.moveAll)
 	s.notices = lease.NewQueue(o.DB, o.Replica, "notices")

@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,12 +11,11 @@ import (
 	"github.com/agentfield/agentfield/app/database"
 )
 
-// gauge keeps an estimate of how many executions wait, per node and in all: what was counted last plus what was admitted since. While
-// an estimate is below its limit a submission needs no counting; above it the submitting transaction counts exactly.
+// gauge keeps an estimate of how many executions wait, in all, per node, and per function that has a limit of its own: what was counted
+// last plus what was admitted since. While an estimate is below its limit a submission needs no counting; above it the submitting
+// transaction counts exactly.
 type gauge struct {
 	mu        sync.Mutex
-	total     int // limit of the server
-	perNode   int // limit of one node
 	queues    map[string]*queueGauge
 	countedAt time.Time
 	touched   bool
@@ -36,20 +36,34 @@ const (
 	refuseFor = 50 * time.Millisecond // a queue that was counted full is refused without counting again
 )
 
-func (g *gauge) limits(total, perNode int) {
-	g.total, g.perNode, g.queues = total, perNode, map[string]*queueGauge{}
+// bound is the most that may wait in one queue.
+type bound struct {
+	node, function string // the queue of a function, of a node, or, when both are empty, all of them
+	limit          int
 }
 
-func (g *gauge) limit(queue string) int {
-	if queue == allQueues {
-		return g.total
+func (b bound) name() string {
+	if b.function == "" {
+		return b.node
 	}
-	return g.perNode
+	return b.node + "." + b.function
+}
+
+// bounds are those that a submission has to keep.
+func (s *Service) bounds(f Function) []bound {
+	all := []bound{{limit: s.QueueDepth}, {node: f.NodeID, limit: cmp.Or(f.NodeDepth, s.NodeDepth)}}
+	if f.Depth > 0 {
+		all = append(all, bound{node: f.NodeID, function: f.Name, limit: f.Depth})
+	}
+	return all
 }
 
 func (g *gauge) queue(name string) *queueGauge {
 	q := g.queues[name]
 	if q == nil {
+		if g.queues == nil {
+			g.queues = map[string]*queueGauge{}
+		}
 		q = &queueGauge{}
 		g.queues[name] = q
 	}
@@ -57,26 +71,29 @@ func (g *gauge) queue(name string) *queueGauge {
 }
 
 // pass lets a submission through: watch are the queues to be counted exactly before it is written, fly those that need no counting.
-type pass struct{ watch, fly, all []string }
+type pass struct {
+	watch    []bound
+	fly, all []string
+}
 
 // admit lets a submission through, or refuses it. landed must be called when the submission has been written or not.
-func (g *gauge) admit(node string) (pass, error) {
+func (g *gauge) admit(bounds []bound) (pass, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.touched = true
 	var p pass
-	for _, name := range []string{allQueues, node} {
-		q := g.queue(name)
+	for _, b := range bounds {
+		q := g.queue(b.name())
 		switch {
-		case q.counted+q.admitted < g.limit(name):
-			p.fly = append(p.fly, name)
+		case q.counted+q.admitted < b.limit:
+			p.fly = append(p.fly, b.name())
 		case time.Since(q.fullAt) < refuseFor:
-			return pass{}, g.full(name)
+			return pass{}, g.full(b)
 		default:
-			p.watch = append(p.watch, name)
+			p.watch = append(p.watch, b)
 		}
+		p.all = append(p.all, b.name())
 	}
-	p.all = []string{allQueues, node}
 	for _, name := range p.all {
 		q := g.queue(name)
 		q.admitted++
@@ -100,16 +117,16 @@ func (g *gauge) landed(p pass) {
 }
 
 // refuse is the error for a queue that was counted full.
-func (g *gauge) refuse(name string) error {
+func (g *gauge) refuse(b bound) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.queue(name).fullAt = time.Now()
-	return g.full(name)
+	g.queue(b.name()).fullAt = time.Now()
+	return g.full(b)
 }
 
-func (g *gauge) full(name string) error {
-	q := g.queue(name)
-	return &QueueFullError{Node: name, Depth: q.counted, RetryAfter: q.wait(g.limit(name))}
+func (g *gauge) full(b bound) error {
+	q := g.queue(b.name())
+	return &QueueFullError{Node: b.name(), Depth: q.counted, RetryAfter: q.wait(b.limit)}
 }
 
 // wait is how long it takes, at the present rate, until a tenth of the queue is free; 1 s to 60 s.
@@ -122,16 +139,20 @@ func (q *queueGauge) wait(limit int) time.Duration {
 }
 
 // room tells how much a queue can still take, exactly as this transaction sees it.
-func (g *gauge) room(ctx context.Context, tx *database.Tx, name string) (int, error) {
+func (g *gauge) room(ctx context.Context, tx *database.Tx, b bound) (int, error) {
+	name := b.name()
 	if err := lockQueue(ctx, tx, name); err != nil {
 		return 0, err
 	}
 	g.mu.Lock()
 	flying := g.queue(name).flying // before counting: what lands meanwhile is counted twice rather than not at all
 	g.mu.Unlock()
-	of, args := "", []any{g.limit(name)}
-	if name != allQueues {
-		of, args = " AND node_id = $2", append(args, name)
+	of, args := "", []any{b.limit}
+	if b.node != "" {
+		of, args = " AND node_id = $2", append(args, b.node)
+	}
+	if b.function != "" {
+		of, args = of+" AND function = $3", append(args, b.function)
 	}
 	waiting := 0
 	for _, status := range []string{"queued", "pending"} {
@@ -145,7 +166,7 @@ func (g *gauge) room(ctx context.Context, tx *database.Tx, name string) (int, er
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.queue(name).counted = waiting
-	return g.limit(name) - waiting - flying, nil
+	return b.limit - waiting - flying, nil
 }
 
 // lockQueue lets one replica at a time count a queue and add to it. SQLite has one writer anyway.
@@ -198,21 +219,27 @@ func (g *gauge) snapshot() (admitted map[string]int, idle bool) {
 }
 
 func (s *Service) countQueues(ctx context.Context) (map[string]int, error) {
-	rows, err := s.DB.Query(ctx, `SELECT node_id, count(*) FROM executions WHERE status = 'queued' AND `+active+` GROUP BY node_id
-		UNION ALL SELECT node_id, count(*) FROM executions WHERE status = 'pending' AND `+active+` GROUP BY node_id`)
+	rows, err := s.DB.Query(ctx, `SELECT node_id, count(*), TRUE FROM executions WHERE status = 'queued' AND `+active+` GROUP BY node_id
+		UNION ALL SELECT node_id, count(*), TRUE FROM executions WHERE status = 'pending' AND `+active+` GROUP BY node_id
+		UNION ALL SELECT q.node_id || '.' || q.function, (SELECT count(*) FROM executions e WHERE e.status = 'queued' AND `+activeOf("e")+` AND e.node_id = q.node_id
+			AND e.function = q.function) + (SELECT count(*) FROM executions e WHERE e.status = 'pending' AND `+activeOf("e")+` AND e.node_id = q.node_id
+			AND e.function = q.function), FALSE FROM function_queues q WHERE q.max_depth > 0`)
 	if err != nil {
 		return nil, fmt.Errorf("count the queues: %w", err)
 	}
 	defer rows.Close()
 	counted := map[string]int{allQueues: 0}
 	for rows.Next() {
-		var node string
+		var queue string
 		var n int
-		if err := rows.Scan(&node, &n); err != nil {
+		var whole bool
+		if err := rows.Scan(&queue, &n, &whole); err != nil {
 			return nil, fmt.Errorf("count the queues: %w", err)
 		}
-		counted[node] += n
-		counted[allQueues] += n
+		counted[queue] += n
+		if whole {
+			counted[allQueues] += n
+		}
 	}
 	return counted, rows.Err()
 }

@@ -240,6 +240,54 @@ func TestAFullQueueRefusesAndLeavesNoRow(t *testing.T) {
 	})
 }
 
+// What an operator has set goes before what the server allows, for the node and for one of its functions.
+func TestTheDepthOfANodeAndOfAFunctionIsKept(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		n := &nodes{nodeDepth: 30, depth: 10}
+		r := build(t, db, settings{still: true, nodes: n, options: func(o *execution.Options) { o.NodeDepth = 5 }})
+		r.nodes.set("http://127.0.0.1:1")
+		var full *execution.QueueFullError
+		fill := func(queue string, functions int) (accepted int) {
+			for i := range 100 {
+				sub := call(`{}`)
+				sub.Function = [...]string{"f", "g", "h", "i", "j"}[i%functions]
+				if _, err := r.Submit(t.Context(), sub); err == nil {
+					accepted++
+				} else if !errors.As(err, &full) || full.RetryAfter < time.Second {
+					t.Fatalf("refused with %v", err)
+				}
+			}
+			if full == nil || full.Node != queue {
+				t.Errorf("the last refusal was for %+v, not for %s", full, queue)
+			}
+			return accepted
+		}
+		if n := fill("n.f", 1); n != 10 {
+			t.Errorf("%d were accepted for a function of depth 10", n)
+		}
+		if n := fill("n", 5); n != 20 || count(t, db, "SELECT count(*) FROM executions") != 30 {
+			t.Errorf("%d more were accepted for a node of depth 30", n)
+		}
+		limitDepth(t, db, 10)
+		if err := r.Measure(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Submit(t.Context(), call(`{}`)); !errors.As(err, &full) {
+			t.Errorf("after all were counted: %v", err)
+		}
+		drainQueue(t, r)
+		if err := r.Measure(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.submit(t, call(`{}`))
+	})
+}
+
+func limitDepth(t *testing.T, db *database.DB, depth int) {
+	t.Helper()
+	change(t, db, `INSERT INTO function_queues (node_id, function, max_concurrency, max_depth, max_per_minute, open_at) VALUES ('n', 'f', 0, $1, 0, 0)`, depth)
+}
+
 // A request that is repeated with its key was accepted long ago: the queue being full now does not concern it.
 func TestAFullQueueStillKnowsWhatItAccepted(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {

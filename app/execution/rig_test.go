@@ -56,6 +56,8 @@ type nodes struct {
 	// idempotent functions may see an execution twice.
 	idempotent bool
 	resting    atomic.Bool // all breakers are open
+	// nodeDepth and depth are the limits of what may wait, set by an operator.
+	nodeDepth, depth int
 }
 
 func (n *nodes) set(urls ...string) {
@@ -72,7 +74,7 @@ func (n *nodes) Lookup(_ context.Context, node, function string) (execution.Func
 	if function == "missing" {
 		return execution.Function{}, errNoSuchFunction
 	}
-	return execution.Function{NodeID: node, Name: function, Kind: "reasoner", Limited: n.cap > 0, Idempotent: n.idempotent, Validate: func([]byte) error { return nil }}, nil
+	return execution.Function{NodeID: node, Name: function, Kind: "reasoner", Limited: n.cap > 0, NodeDepth: n.nodeDepth, Depth: n.depth, Idempotent: n.idempotent, Validate: func([]byte) error { return nil }}, nil
 }
 
 func (n *nodes) addresses(node string) []string {

@@ -57,7 +57,8 @@ type submission struct {
 	webhook  *models.WebhookRegistration
 	key      *models.IdempotencyKey
 	record   *audit.Entry
-	watch    []string // queues that may be full: count them before inserting
+	bounds   []bound // of the queues it joins
+	watch    []bound // those that may be full: count them before inserting
 
 	fresh   bool   // nobody has used its key
 	written bool   // the row is new: it was not committed before by a try whose answer was lost
@@ -110,7 +111,7 @@ func (s *Service) prepare(ctx context.Context, sub Submission, mode string) (*su
 		deadline := now + ms
 		row.TimeoutMs, row.DeadlineAt = &ms, &deadline
 	}
-	item := &submission{row: row, input: s.newBody(sub.Input), webhook: sub.Webhook, key: sub.Key, record: sub.Record}
+	item := &submission{row: row, input: s.newBody(sub.Input), webhook: sub.Webhook, key: sub.Key, record: sub.Record, bounds: s.bounds(f)}
 	if err := s.placeInRun(ctx, item, sub); err != nil {
 		return nil, err
 	}
@@ -235,7 +236,7 @@ func (s *Service) resolveRun(ctx context.Context, id string) (string, error) {
 func (s *Service) submit(ctx context.Context, item *submission) (Started, error) {
 	waits := item.row.Status != models.Running
 	if waits {
-		let, err := s.gauge.admit(item.row.NodeID)
+		let, err := s.gauge.admit(item.bounds)
 		if err != nil {
 			return s.accepted(ctx, item, err)
 		}
@@ -304,7 +305,7 @@ func (s *Service) insert(ctx context.Context, tx *database.Tx, items []*submissi
 
 // admit counts exactly where the gauge said that a queue may be full.
 func (s *Service) admit(ctx context.Context, tx *database.Tx, items []*submission) error {
-	room := map[string]int{}
+	room := map[bound]int{}
 	for _, it := range items {
 		it.refused = nil
 		for _, queue := range it.watch {

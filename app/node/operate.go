@@ -19,11 +19,7 @@ var (
 	ErrUnknownInstance = errors.New("the node has no such instance: look at its page for those it has")
 	// ErrStillUp says that a node cannot be removed.
 	ErrStillUp = errors.New("only a node that is down can be removed: stop its instances first, or drain them")
-	// ErrBadLimit says that a limit cannot be.
-	ErrBadLimit = errors.New("limits lie between 0 (none of its own) and 1,000,000")
 )
-
-const maxLimit = 1_000_000
 
 // Drain keeps new calls from one instance of a node, or from all it has now when instanceID is empty. What they have begun they finish,
 // and copies that register later take over. It returns how many instances were not draining before.
@@ -67,47 +63,6 @@ func (s *Service) mark(ctx context.Context, who audit.Origin, nodeID, instanceID
 	return changed, err
 }
 
-// Limits of a node. Zero: none of its own.
-type Limits struct {
-	MaxConcurrency int `json:"max_concurrency"` // executions that it works on at once
-	MaxDepth       int `json:"max_depth"`       // executions that may wait for it
-}
-
-func (l Limits) check() error {
-	if l.MaxConcurrency < 0 || l.MaxConcurrency > maxLimit || l.MaxDepth < 0 || l.MaxDepth > maxLimit {
-		return ErrBadLimit
-	}
-	return nil
-}
-
-// Limits reads those that are in force.
-func (s *Service) Limits(ctx context.Context, nodeID string) (Limits, error) {
-	var l Limits
-	err := s.db.QueryRow(ctx, "SELECT max_concurrency, max_depth FROM node_queues WHERE node_id = $1", []any{nodeID}, &l.MaxConcurrency, &l.MaxDepth)
-	if errors.Is(err, database.ErrNoRows) {
-		return l, ErrUnknownNode
-	}
-	return l, err
-}
-
-// SetLimits changes them at once, on every replica. What an agent declares when it registers again does not undo it.
-func (s *Service) SetLimits(ctx context.Context, who audit.Origin, nodeID string, want Limits) error {
-	if err := want.check(); err != nil {
-		return err
-	}
-	return s.operate(ctx, nodeID, func(tx *database.Tx) (*change, error) {
-		var was Limits
-		err := tx.QueryRow(ctx, "SELECT max_concurrency, max_depth FROM node_queues WHERE node_id = $1", []any{nodeID}, &was.MaxConcurrency, &was.MaxDepth)
-		if err != nil || was == want {
-			return nil, err
-		}
-		if _, err := tx.Exec(ctx, "UPDATE node_queues SET max_concurrency = $1, max_depth = $2 WHERE node_id = $3", want.MaxConcurrency, want.MaxDepth, nodeID); err != nil {
-			return nil, err
-		}
-		return &change{Change: "limited"}, s.entryOf(ctx, tx, who, "node.limited", nodeID, was, want)
-	})
-}
-
 // Remove forgets a node that is down, with its functions and instances. Its executions stay.
 func (s *Service) Remove(ctx context.Context, who audit.Origin, nodeID string) error {
 	err := s.operate(ctx, nodeID, func(tx *database.Tx) (*change, error) {
@@ -120,6 +75,7 @@ func (s *Service) Remove(ctx context.Context, who audit.Origin, nodeID string) e
 		}
 		for _, statement := range []string{
 			"DELETE FROM instances WHERE node_id = $1", "DELETE FROM functions WHERE node_id = $1", "DELETE FROM node_queues WHERE node_id = $1",
+			"DELETE FROM function_queues WHERE node_id = $1",
 			"DELETE FROM nodes WHERE id = $1",
 		} {
 			if _, err := tx.Exec(ctx, statement, nodeID); err != nil {

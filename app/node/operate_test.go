@@ -97,24 +97,62 @@ func TestDrainingLastsUntilTheInstanceIsReplaced(t *testing.T) {
 	})
 }
 
+func TestAFunctionMayHaveLimitsOfItsOwn(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		const two = `{"id":"hello","base_url":"http://a:1","reasoners":[{"id":"greet"},{"id":"other"}]}`
+		r.register(two)
+		want := Limits{MaxConcurrency: 2, MaxDepth: 5, MaxPerMinute: 60}
+		if err := r.SetLimits(t.Context(), operator, "hello", "greet", want); err != nil {
+			t.Fatal(err)
+		}
+		r.register(two)
+		all, err := r.Limits(t.Context(), "hello")
+		if err != nil || all.Of("greet") != want || all.Of("other") != (Limits{}) || all.Of("") != (Limits{}) {
+			t.Errorf("limits: %+v, %v", all, err)
+		}
+		for name, limited := range map[string]bool{"greet": true, "other": false} {
+			f, err := r.Lookup(t.Context(), "hello", name)
+			if err != nil || f.Limited != limited || f.NodeDepth != 0 || (f.Depth == 5) != limited {
+				t.Errorf("%s: %+v, %v", name, f, err)
+			}
+		}
+		if a := r.get("hello"); a.Limits == nil || a.Limits.Of("greet") != want {
+			t.Errorf("shown as %+v", a.Limits)
+		}
+		if err := r.SetLimits(t.Context(), operator, "hello", "greet", Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := r.Lookup(t.Context(), "hello", "greet"); err != nil || f.Limited || f.Depth != 0 {
+			t.Errorf("after the limits were lifted: %+v, %v", f, err)
+		}
+		if err := r.SetLimits(t.Context(), operator, "hello", "missing", want); !errors.Is(err, ErrUnknownFunction) {
+			t.Errorf("a function that is not there: %v", err)
+		}
+		var n int
+		if err := r.db.QueryRow(t.Context(), "SELECT count(*) FROM audit_log WHERE action = 'node.limited' AND object = 'hello.greet'", nil, &n); err != nil || n != 2 {
+			t.Errorf("%d entries in the audit log, %v", n, err)
+		}
+	})
+}
+
 func TestLimitsOfAnOperatorStand(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		r.add("http://a:1")
 		want := Limits{MaxConcurrency: 7, MaxDepth: 90}
 		for range 2 { // the second changes nothing
-			if err := r.SetLimits(t.Context(), operator, "hello", want); err != nil {
+			if err := r.SetLimits(t.Context(), operator, "hello", "", want); err != nil {
 				t.Fatal(err)
 			}
 		}
 		r.register(`{"id":"hello","base_url":"http://a:1","metadata":{"custom":{"max_concurrency":3}},"reasoners":[{"id":"greet"}]}`)
-		if got, err := r.Limits(t.Context(), "hello"); got != want || err != nil {
+		if got, err := r.Limits(t.Context(), "hello"); got.Limits != want || err != nil {
 			t.Errorf("limits: %+v, %v", got, err)
 		}
 		if f, err := r.Lookup(t.Context(), "hello", "greet"); err != nil || !f.Limited || f.NodeDepth != 90 {
 			t.Errorf("the cap in force: %+v, %v", f, err)
 		}
-		for _, bad := range []Limits{{-1, 0}, {0, -1}, {maxLimit + 1, 0}, {0, maxLimit + 1}} {
-			if err := r.SetLimits(t.Context(), operator, "hello", bad); !errors.Is(err, ErrBadLimit) {
+		for _, bad := range []Limits{{MaxConcurrency: -1}, {MaxDepth: -1}, {MaxPerMinute: -1}, {MaxConcurrency: maxLimit + 1}, {MaxDepth: maxLimit + 1}} {
+			if err := r.SetLimits(t.Context(), operator, "hello", "", bad); !errors.Is(err, ErrBadLimit) {
 				t.Errorf("%+v: %v", bad, err)
 			}
 		}
@@ -147,7 +185,7 @@ func TestWhatIsNotThereCannotBeOperated(t *testing.T) {
 		_, drained := r.Drain(t.Context(), operator, "nobody", "")
 		_, resumed := r.Resume(t.Context(), operator, "nobody", "")
 		for what, err := range map[string]error{
-			"drain": drained, "resume": resumed, "limit": r.SetLimits(t.Context(), operator, "nobody", Limits{}), "remove": r.Remove(t.Context(), operator, "nobody"),
+			"drain": drained, "resume": resumed, "limit": r.SetLimits(t.Context(), operator, "nobody", "", Limits{}), "remove": r.Remove(t.Context(), operator, "nobody"),
 		} {
 			if !errors.Is(err, ErrUnknownNode) {
 				t.Errorf("%s: %v", what, err)

@@ -39,6 +39,7 @@ type AgentJSON struct {
 	ProposedTags        []string        `json:"proposed_tags,omitempty"`
 	InstanceID          *string         `json:"instance_id,omitempty"`
 	Instances           []InstanceJSON  `json:"instances"`
+	Limits              *AllLimits      `json:"limits,omitempty"` // of a single node
 
 	lastSeen   int64
 	newest     int64 // registration of an instance
@@ -88,6 +89,11 @@ func (s *Service) Get(ctx context.Context, nodeID, version string) (*AgentJSON, 
 		return nil, ErrUnknownNode
 	}
 	a := found[0]
+	limits, err := s.Limits(ctx, nodeID)
+	if err != nil && !errors.Is(err, ErrUnknownNode) {
+		return nil, err
+	}
+	a.Limits = &limits
 	if version == "" || version == a.Version {
 		return a, nil
 	}

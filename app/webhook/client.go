@@ -94,7 +94,9 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // closedBefore: net/http found that the other side had closed the connection before the request was on its way. It says so by this error and
 // no other, has no name for it, and repeats the request by itself only when that may be done after it was seen, too.
-func closedBefore(err error) bool { return strings.HasSuffix(err.Error(), "server closed idle connection") }
+func closedBefore(err error) bool {
+	return strings.HasSuffix(err.Error(), "server closed idle connection")
+}
 
 func (p Policy) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, portText, err := net.SplitHostPort(address)

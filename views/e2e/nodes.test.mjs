@@ -65,6 +65,25 @@ visit("an instance is drained and finishes what it has begun; the other takes th
   assert.deepEqual(await axe(page), []);
 });
 
+visit("a function gets limits of its own, and loses them again", async (page) => {
+  await page.goto("/nodes/support-agent");
+  const greet = page.locator("#function-greet");
+  await greet.locator("summary").click();
+  const form = greet.getByRole("form", { name: "Limits of greet" });
+  await form.getByLabel("At once").fill("2");
+  await form.getByLabel("Per minute").fill("90");
+  await form.getByRole("button", { name: "Set the limits of greet" }).click();
+  await reads(page.getByRole("status"), "The limits are in force");
+  await reads(greet.locator("summary"), "2 at once, 90 a minute");
+  await greet.locator("summary").click();
+  assert.deepEqual(await axe(page), []);
+  await form.getByLabel("At once").fill("0");
+  await form.getByLabel("Per minute").fill("0");
+  await form.getByRole("button", { name: "Set the limits of greet" }).click();
+  await reads(page.getByRole("status"), "The limits are in force");
+  assert.equal(await greet.locator("summary").getByText("at once").count(), 0);
+});
+
 for (const scheme of ["light", "dark"]) {
   visit(
     `without script, narrow and ${scheme}, limits are set and a bad one is refused in words`,

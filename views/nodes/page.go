@@ -3,6 +3,7 @@ package nodes
 
 import (
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/agentfield/agentfield/models"
@@ -46,8 +47,25 @@ type Node struct {
 	Functions []Function
 	Seen      int64 // ms: the newest heartbeat
 	Load      Load
-	Limit     int // executions at once; 0: none
-	Depth     int // executions that may wait; 0: the server's default
+	Limits    Limits
+}
+
+// Limits of a node or of a function; 0: none of its own.
+type Limits struct{ AtOnce, Waiting, PerMinute int }
+
+// sentence says what they come to; empty when there are none.
+func (l Limits) sentence() string {
+	var parts []string
+	if l.AtOnce > 0 {
+		parts = append(parts, components.Number(l.AtOnce)+" at once")
+	}
+	if l.PerMinute > 0 {
+		parts = append(parts, components.Number(l.PerMinute)+" a minute")
+	}
+	if l.Waiting > 0 {
+		parts = append(parts, components.Number(l.Waiting)+" may wait")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Load is what a node has to do. Numbers stop at Most.
@@ -74,6 +92,7 @@ type Function struct {
 	Name, Kind, Description string
 	Input, Output           string // JSON Schema, indented; empty when there is none
 	Idempotent              bool
+	Limits                  Limits
 	Tags                    []string
 }
 
@@ -142,13 +161,13 @@ func number(n int) string {
 
 // share is how full the node is, in percent, for the bar; 0 without a limit.
 func (n Node) share() int {
-	if n.Limit <= 0 {
+	if n.Limits.AtOnce <= 0 {
 		return 0
 	}
-	return min(100, n.Load.Running*100/n.Limit)
+	return min(100, n.Load.Running*100/n.Limits.AtOnce)
 }
 
-func (n Node) full() bool { return n.Limit > 0 && n.Load.Running >= n.Limit }
+func (n Node) full() bool { return n.Limits.AtOnce > 0 && n.Load.Running >= n.Limits.AtOnce }
 
 func span(ms int64) string { return components.Span(time.Duration(ms) * time.Millisecond) }
 
