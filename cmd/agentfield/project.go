@@ -42,6 +42,13 @@ func readProject(dir string) (project, error) {
 		return project{}, fmt.Errorf("%s: the language is %q: use %s", path, p.language, strings.Join(firstagent.Languages(), ", "))
 	}
 	p.entry = first(p.entry, known)
+	if p.name == "" {
+		whole, err := filepath.Abs(dir)
+		if err != nil {
+			return project{}, fmt.Errorf("find out where %s is: %w", dir, err)
+		}
+		p.name = filepath.Base(whole)
+	}
 	if _, err := os.Stat(filepath.Join(dir, p.entry)); err != nil {
 		return project{}, fmt.Errorf("%s is missing: it is where the agent begins (entry in %s)", filepath.Join(dir, p.entry), path)
 	}

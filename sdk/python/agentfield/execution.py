@@ -210,7 +210,7 @@ class Lent:
     async def __aexit__(self, *_: Any) -> None:
         if self.slots is not None and self.run is not None:
             self.run.lent -= 1
-            if self.run.lent == 0 and self.run.outcome is None:
+            if self.run.lent == 0 and self.run.outcome is None and not self.run.stop_reason:
                 await self.slots.take(self.run)
 
 

@@ -325,6 +325,26 @@ class Limits(Case):
         self.assertEqual([answer.json() for answer in answers], [5] * 6)
         self.assertEqual(most, [0, 2])
 
+    async def test_a_cancel_does_not_wait_for_a_place(self) -> None:
+        agent = agent_for(self.plane, max_concurrency=1)
+
+        @agent.reasoner()
+        async def leaf() -> None:
+            await self.gate()
+
+        @agent.reasoner()
+        async def root() -> None:
+            await agent.call("tester.leaf")
+
+        self.addAsyncCleanup(agent.stop)
+        await started(self.plane, agent)
+        answer = await self.begun("tester.root", {}, "exec_root")  # the place is the leaf's now
+        client = Client(agent.url)
+        await client.request("POST", "/_internal/executions/exec_root/cancel", {})
+        self.assertEqual((await answer).status, 499)
+        self.gate.opened.set()
+        await client.close()
+
     async def test_a_stop_lets_work_end_and_takes_no_more(self) -> None:
         agent = await self.agent()
         answer = await self.begun("tester.work", {"name": "last"}, "exec_1")
