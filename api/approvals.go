@@ -196,7 +196,7 @@ func (s *Server) decideByAPI(c *fiber.Ctx) error {
 		return badRequest("decision_invalid", "%q is not a decision: send approved, rejected or request_changes", word)
 	}
 	done, err := s.Approvals.Decide(c.UserContext(), person(c), id, approval.Decision{
-		Word: decided, Feedback: feedback, Response: present(r.Response), Edited: present(r.Edited),
+		Word: decided, Feedback: feedback, Response: answersIn(r.Response), Edited: present(r.Edited),
 	})
 	var late *approval.DecidedError
 	switch {
@@ -206,6 +206,16 @@ func (s *Server) decideByAPI(c *fiber.Ctx) error {
 		return err
 	}
 	return s.processed(c, done.Approval, done.Repeated)
+}
+
+// answersIn takes the answers of a reviewer out of the text in which some hubs send them: agents expect an object (wire.md B23).
+func answersIn(raw json.RawMessage) []byte {
+	var text string
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &text) == nil && json.Unmarshal([]byte(text), &object) == nil && object != nil {
+		return []byte(text)
+	}
+	return present(raw)
 }
 
 // processed answers a decision: what it did, or what stood already.

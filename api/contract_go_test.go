@@ -165,6 +165,14 @@ func goLeaves() []exchange {
 	report := `{"status":"succeeded","execution_id":"$exec","run_id":"$run","reasoner_name":"answer","result":{"paid":10},"duration_ms":77,"completed_at":"2026-01-15T10:31:00Z"}`
 	return []exchange{
 		{
+			does: "reads a response that came as text", ask: "GET /api/v1/agents/$node/executions/$exec/approval-status", header: goWithin(), status: http.StatusOK,
+			reads: map[string]string{"status": "approved", "response/limit": "5", "approval_request_id": "$second"},
+		},
+		{
+			does: "reads an earlier round", ask: "GET /api/v1/agents/$node/executions/$exec/approval-status?approval_request_id=$request", header: goWithin(), status: http.StatusOK,
+			reads: map[string]string{"status": "request_changes", "response/limit": "10"},
+		},
+		{
 			does: "reports", ask: "POST /api/v1/executions/$exec/status", header: goWithin(), body: report, status: http.StatusOK,
 			reads: map[string]string{"execution_id": "$exec", "status": "succeeded", "result/paid": "10"},
 		},
@@ -192,7 +200,7 @@ func TestAgentsOfTheGoSDKRunUnchanged(t *testing.T) {
 		decided := p.isDecided(t, "X-Hub-Signature-256", `{"id":"e1","type":"response.completed","createdAt":"2026-01-15T10:30:30Z","data":{"requestId":"$request","response":{"decision":"request_changes","feedback":"less"}},"response":{"limit":10}}`)
 		hasAll(t, decided, map[string]string{"status": "processed", "decision": "request_changes", "new_status": "running"})
 		p.plays(t, goEnds())
-		decided = p.isDecided(t, "X-Webhook-Signature", `{"requestId":"$second","decision":"approve"}`)
+		decided = p.isDecided(t, "X-Webhook-Signature", `{"requestId":"$second","decision":"approve","response":"{\"limit\": 5}"}`)
 		hasAll(t, decided, map[string]string{"status": "processed", "decision": "approved", "new_status": "running", "execution_id": p.known["exec"]})
 		again := p.isDecided(t, "X-Webhook-Signature", `{"requestId":"$second","decision":"approve"}`)
 		hasAll(t, again, map[string]string{"status": "already_processed", "execution_id": p.known["exec"], "current_status": "running", "approval_status": "approved"})

@@ -249,14 +249,14 @@ func memoryHasScopes(t *Trial) {
 	t.Is(t.recall(key, "", with("actor")...), "data", "actor")
 }
 
-// writersDoNotOverwrite counts to 40 with four writers that compare and set.
+// writersDoNotOverwrite counts to a hundred with eight writers that compare and set.
 func writersDoNotOverwrite(t *Trial) {
 	key := "count." + t.Instance("").ID
 	session := []string{"X-Session-ID", key}
 	first := t.Do(http.MethodPost, "/api/v1/memory/set", fields{"key": key, "data": 0}, append(session, "If-Match", "0")...)
 	t.Status(first, http.StatusOK)
 	t.Status(t.Do(http.MethodPost, "/api/v1/memory/set", fields{"key": key, "data": 7}, append(session, "If-Match", "0")...), http.StatusPreconditionFailed)
-	t.Pool(4, 40, func(int) {
+	t.Pool(8, 100, func(int) {
 		for {
 			now := t.recall(key, "", session...)
 			version := strconv.Itoa(int(now.Number("version")))
@@ -267,7 +267,7 @@ func writersDoNotOverwrite(t *Trial) {
 			t.Status(set, http.StatusPreconditionFailed)
 		}
 	})
-	t.Is(t.recall(key, "", session...), "data", 40)
+	t.Is(t.recall(key, "", session...), "data", 100)
 }
 
 // sameOnBothDatabases tells the same story to a server on each and compares what every answer looks like.

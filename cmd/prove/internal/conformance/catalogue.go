@@ -105,7 +105,7 @@ func execution() []Row {
 
 func architecture() []Row {
 	return []Row{
-		open("S70", "An agent in another language"),
+		row("S70", "Agents in plain shell and plain Node, without an SDK", shared, otherLanguages),
 		row("S71", "Registration and discovery", shared, registerAndDiscover),
 		row("S72", "Execution context: X-Run-ID decides the run", shared, runIDWins),
 		open("S73", "Memory and its change events"),
@@ -206,7 +206,7 @@ func concepts() []Row {
 		open("S158", "concurrency_key keeps order"),
 		row("S159", "No silent failure: every id accepted above is there", last, nothingIsLost),
 		open("S160", "Inbound hooks and CloudEvents"),
-		row("S161", "If-Match on memory: of 40 increments none is lost", shared, writersDoNotOverwrite),
+		row("S161", "If-Match on memory: of 100 increments none is lost", shared, writersDoNotOverwrite),
 	}
 }
 
