@@ -49,8 +49,10 @@ func TestACancelReachesTheAgentOfWhatIsPaused(t *testing.T) {
 	each(t, func(t *testing.T, r *apptest.Rig) {
 		agent := r.Agent(t, "demo", apptest.Taking("take"))
 		call := taken(t, r, agent, `{}`)
-		r.Do(t, http.MethodPost, "/api/v1/executions/"+call.ExecutionID+"/pause", nil)
-		hasAll(t, r.Do(t, http.MethodPost, "/api/v1/executions/"+call.ExecutionID+"/cancel", nil), map[string]string{"previous_status": "paused", "status": "cancelled"})
+		runAll(t, r, []scenario{ // as published tools ask
+			{name: "pause", ask: "POST /api/ui/v1/executions/" + call.ExecutionID + "/pause", status: http.StatusOK, must: map[string]string{"status": "paused"}},
+			{name: "cancel", ask: "POST /api/ui/v1/executions/" + call.ExecutionID + "/cancel", status: http.StatusOK, must: map[string]string{"previous_status": "paused", "status": "cancelled"}},
+		})
 		agent.Cancelled(t, call.ExecutionID)
 	})
 }

@@ -38,14 +38,14 @@ type Outline struct {
 // tick is a mark of the time axis.
 type tick struct{ x, label string }
 
-// ticks are at round times, four to seven of them.
+// ticks are at round times, four to seven of them, each with room for its label.
 func (c *Clock) ticks() []tick {
 	if c.Span <= 0 {
 		return []tick{{"0%", "0"}}
 	}
 	step := round(c.Span / 7)
 	var all []tick
-	for at := int64(0); at <= c.Span-step/3; at += step {
+	for at := int64(0); at <= c.Span-max(step/3, c.Span/10); at += step {
 		all = append(all, tick{percent(100 * float64(at) / float64(c.Span)), mark(at)})
 	}
 	return all
