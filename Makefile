@@ -103,6 +103,11 @@ conformance: build
 crash: build
 	@PG_FSYNC=on $(PG) go run ./cmd/prove crash
 
+## webhooks: kill the server ten times while it delivers 1,000 webhooks to a receiver that fails three times in ten
+.PHONY: webhooks
+webhooks: build
+	@PG_FSYNC=on $(PG) go run ./cmd/prove webhooks
+
 ## burst: 5,000 submissions at once to a slow agent with a short queue: what is refused, and how fast
 .PHONY: burst
 burst: build

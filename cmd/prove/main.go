@@ -21,6 +21,7 @@ const usage = `prove shows from outside that the server keeps its promises.
   prove burst         offers more than one agent may queue: refusals are told and leave nothing behind
   prove fairness      lets one caller queue 50,000 executions: another must not wait for them, and no cap is exceeded
   prove instances     makes copies of an agent sick and restarts them: callers must not notice
+  prove webhooks      kills the server while it delivers to a receiver that often fails: all arrive, every attempt is on record
   prove bench         measures the server beside a bare handler on the same machine
 
 Each verb starts bin/agentfield (--binary) on SQLite and, when --postgres-url or TEST_PG_DSN names a server, on a fresh PostgreSQL
@@ -45,7 +46,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	verbs := map[string]verb{
-		"conformance": conform, "crash": crashTest, "burst": burstTest, "fairness": fairnessTest, "instances": instancesTest, "bench": measure,
+		"conformance": conform, "crash": crashTest, "burst": burstTest, "fairness": fairnessTest, "instances": instancesTest, "bench": measure, "webhooks": webhookTest,
 		"agent": echoAgent, "yardstick": bareHandler, // the two parts that bench starts as children
 	}
 	if len(args) == 0 || slices.Contains([]string{"help", "-h", "--help"}, args[0]) {

@@ -17,6 +17,7 @@ import (
 	"github.com/agentfield/agentfield/cmd/prove/internal/fairness"
 	"github.com/agentfield/agentfield/cmd/prove/internal/fake"
 	"github.com/agentfield/agentfield/cmd/prove/internal/instances"
+	"github.com/agentfield/agentfield/cmd/prove/internal/webhooks"
 	"github.com/agentfield/agentfield/cmd/prove/internal/yardstick"
 )
 
@@ -179,6 +180,22 @@ func instancesTest(ctx context.Context, args []string, out io.Writer) error {
 	}
 	return f.onEach(out, func(postgresURL string) error {
 		return instances.Run(ctx, instances.Options{Binary: *f.binary, PostgresURL: postgresURL, Rate: *rate, Sick: *sick}, out)
+	})
+}
+
+func webhookTest(ctx context.Context, args []string, out io.Writer) error {
+	f := flags("webhooks")
+	count := f.Int("webhooks", 1000, "webhooks to deliver")
+	kills := f.Int("kills", 10, "times to kill the server")
+	failures := f.Int("failures", 30, "percent of the receiver's answers that are failures")
+	seed := f.Uint64("seed", rand.Uint64N(1_000_000), "seed of the kills and of the receiver's mood") //nolint:gosec // no secret
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	return f.onEach(out, func(postgresURL string) error {
+		return webhooks.Run(ctx, webhooks.Options{
+			Binary: *f.binary, PostgresURL: postgresURL, Webhooks: *count, Kills: *kills, Failures: *failures, Seed: *seed,
+		}, out)
 	})
 }
 
