@@ -99,11 +99,14 @@ func (s *Server) facts(ctx context.Context, row *models.Execution, history []mod
 		return f, nil
 	}
 	place, err := s.Executions.Place(ctx, row)
-	if err != nil {
-		return f, err
-	}
-	f.Ahead, f.Running, f.Cap = place.Ahead, place.Running, place.Cap
-	return f, nil
+	return placed(f, place), err
+}
+
+// placed adds what is known of the queue.
+func placed(f executions.Facts, p execution.Place) executions.Facts {
+	f.Ahead = p.Ahead
+	f.Hold = executions.Hold{Kind: string(p.Hold), Of: p.Of, Running: p.Running, Cap: p.Cap, PerMinute: p.PerMinute, OpensAt: p.OpensAt}
+	return f
 }
 
 // shownParam reads what of the history is wanted.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/models"
+	"github.com/agentfield/agentfield/views/executions"
 )
 
 // One execution as JSON: the shape of wire.md 3.8 with the documented additions, and its payloads as files.
@@ -23,6 +24,42 @@ type detail struct {
 	attempts   []models.WebhookAttempt
 	deliveries []models.WebhookDelivery
 	approval   *models.Approval // of the last round; nil when it never asked
+	queue      *queueJSON       // while it is queued
+}
+
+// queueJSON says why an execution has not begun.
+type queueJSON struct {
+	Reason    string         `json:"reason"`
+	QueuedMs  int64          `json:"queued_ms"`
+	Ahead     int            `json:"ahead"`
+	Hold      execution.Hold `json:"hold,omitempty"`
+	Of        string         `json:"of,omitempty"`
+	Running   *int           `json:"running,omitempty"`
+	Cap       *int           `json:"cap,omitempty"`
+	PerMinute int            `json:"per_minute,omitempty"`
+	OpensAt   string         `json:"opens_at,omitempty"`
+}
+
+func (s *Server) queueOf(ctx context.Context, row *models.Execution) (*queueJSON, error) {
+	if row.Status != models.Queued {
+		return nil, nil //nolint:nilnil // it does not wait in a queue
+	}
+	p, err := s.Executions.Place(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	now := s.Now()
+	reason, _ := executions.Reason(row, placed(executions.Facts{}, p), now)
+	q := &queueJSON{
+		Reason: reason.String(), QueuedMs: max(now.UnixMilli()-row.CreatedAt, 0), Ahead: p.Ahead, Hold: p.Hold, Of: p.Of, PerMinute: p.PerMinute,
+	}
+	if p.Cap > 0 {
+		q.Running, q.Cap = &p.Running, &p.Cap
+	}
+	if p.OpensAt > 0 {
+		q.OpensAt = formatMs(p.OpensAt)
+	}
+	return q, nil
 }
 
 func (s *Server) detail(ctx context.Context, f execution.Finished) (detail, error) {
@@ -71,6 +108,9 @@ func (s *Server) showExecution(c *fiber.Ctx) error {
 	}
 	idHeaders(c, f.Row, false)
 	if wantsJSON(c) {
+		if d.queue, err = s.queueOf(c.UserContext(), f.Row); err != nil {
+			return err
+		}
 		return sendJSON(c, fiber.StatusOK, d.json(s.base(c)))
 	}
 	return s.executionPage(c, d)
@@ -108,6 +148,9 @@ func (d detail) json(base string) []byte {
 func (d detail) write(o *object, base string) {
 	row := d.Row
 	identityKeys(o, row)
+	if d.queue != nil {
+		o.value("queue", d.queue)
+	}
 	if row.Status == models.Succeeded {
 		o.raw("result", d.Result)
 	}

@@ -45,3 +45,28 @@ func TestWhatIsUrgentAndWhatMustNotRunTogetherIsSaidInTheRequest(t *testing.T) {
 		}
 	})
 }
+
+func TestAnExecutionSaysWhyItIsQueued(t *testing.T) {
+	each(t, func(t *testing.T, r *apptest.Rig) {
+		held, release := apptest.Held("hold", `{}`)
+		r.Agent(t, "demo", held)
+		defer release()
+		r.Do(t, http.MethodPost, "/api/v1/nodes/demo/limits", `{"function":"hold","max_concurrency":1}`)
+		first := r.Submit(t, "demo.hold", `{}`)
+		r.Until(t, "the place is taken", func() bool { return r.Store.Status(t, first) == "running" })
+		r.Submit(t, "demo.hold", `{}`)
+		waits := r.Submit(t, "demo.hold", `{}`)
+		hasAll(t, r.Get(t, waits), map[string]string{
+			"status": "queued", "queue/hold": "cap", "queue/of": "demo.hold", "queue/running": "1", "queue/cap": "1", "queue/ahead": "1",
+			"queue/reason": "^Queued for .*: demo.hold is at its limit \\(1 of 1\\); 1 ahead of it.$",
+		})
+		keyed := `{"concurrency":{"key":"customer 7"}}`
+		r.Submit(t, "demo.hold", keyed)
+		hasAll(t, r.Get(t, r.Submit(t, "demo.hold", keyed)), map[string]string{
+			"queue/hold": "key", "queue/of": "customer 7", "queue/cap": "1", "queue/ahead": "0", "queue/reason": "^Queued for .*: the key customer 7 is held by others",
+		})
+		if got := r.Get(t, first); got.Has("queue") {
+			t.Errorf("what is running waits for nothing: %s", got.Body)
+		}
+	})
+}

@@ -243,26 +243,6 @@ func (s *Service) CountChildren(ctx context.Context, id string) (int, error) {
 	return n, nil
 }
 
-// Place is where a queued execution stands.
-type Place struct {
-	Ahead   int // executions of the node that are claimed before it
-	Running int // executions of the node at work
-	Cap     int // how many it works on at once; 0: no cap
-}
-
-// Place counts what stands before a queued execution.
-func (s *Service) Place(ctx context.Context, e *models.Execution) (Place, error) {
-	var p Place
-	err := s.DB.QueryRow(ctx, `SELECT
-		(SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'queued' AND node_id = $1 AND (available_at, id) < ($2, $3) LIMIT $4) a),
-		(SELECT count(*) FROM (SELECT 1 FROM executions WHERE status = 'running' AND `+active+` AND NOT local AND node_id = $1 LIMIT $4) r),
-		coalesce((SELECT max_concurrency FROM node_queues WHERE node_id = $1), 0)`, []any{e.NodeID, e.AvailableAt, e.ID, CountLimit}, &p.Ahead, &p.Running, &p.Cap)
-	if err != nil {
-		return p, fmt.Errorf("find the place of %s in its queue: %w", e.ID, err)
-	}
-	return p, nil
-}
-
 // Found is what an id, or the beginning of one, leads to; all fields are empty when nothing.
 type Found struct{ ExecutionID, RunID, NodeID, SessionID string }
 

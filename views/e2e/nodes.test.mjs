@@ -84,6 +84,23 @@ visit("a function gets limits of its own, and loses them again", async (page) =>
   assert.equal(await greet.locator("summary").getByText("at once").count(), 0);
 });
 
+visit("an execution that waits for its turn says what for, and how many are ahead", async (page) => {
+  const limit = (body) => page.request.post("/api/v1/nodes/support-agent/limits", { data: { function: "hold", ...body } });
+  await limit({ max_concurrency: 1 });
+  const all = [];
+  for (let n = 0; n < 4; n++) all.push(await api.submit("support-agent.hold"));
+  await page.goto(`/executions/${all[3]}`);
+  await reads(page.locator("#execution"), "support-agent.hold is at its limit (1 of 1); 2 ahead of it.");
+  assert.deepEqual(await axe(page), []);
+  await limit({ max_concurrency: 0 });
+  for (let left = all.length; left > 0; ) {
+    first.release();
+    second.release();
+    const states = await Promise.all(all.map(async (id) => (await api.get(id)).status));
+    left = states.filter((status) => status !== "succeeded").length;
+  }
+});
+
 for (const scheme of ["light", "dark"]) {
   visit(
     `without script, narrow and ${scheme}, limits are set and a bad one is refused in words`,

@@ -11,11 +11,20 @@ import (
 
 // Facts are what the server knows beside the row and what explains its status.
 type Facts struct {
-	Ahead    int              // executions of the same node that wait before this one; -1: unknown
-	Running  int              // executions of the node at work
-	Cap      int              // how many the node works on at once; 0: as many as it takes
+	Ahead    int              // executions that wait before this one; -1: unknown
+	Hold     Hold             // what keeps it in the queue
 	LastSign *int64           // ms: the last event of the execution, when it was heard of last
 	Approval *models.Approval // what it waits for a decision on; nil: nothing, or unknown
+}
+
+// Hold is the limit that an execution waits for; without a kind it waits for a free worker.
+type Hold struct {
+	Kind      string // cap, rate or key
+	Of        string // whose: a node, node.function, or a concurrency key
+	Running   int    // of a cap or a key
+	Cap       int
+	PerMinute int   // of a rate
+	OpensAt   int64 // ms
 }
 
 // Reason says in one sentence why the execution is where it is, and, where there is one, what to do about it.
@@ -52,9 +61,13 @@ func queued(e *models.Execution, f Facts, now time.Time) components.Sentence {
 		return because(components.Say("Queued again, next attempt in ").Left(e.AvailableAt, now), e.StatusReason)
 	}
 	s := components.Say("Queued for ").Elapsed(e.CreatedAt, now)
-	switch {
-	case f.Cap > 0 && f.Running >= f.Cap:
-		s = s.And(": ").Name(e.NodeID).And(fmt.Sprintf(" is at its limit (%d of %d)", f.Running, f.Cap))
+	switch h := f.Hold; {
+	case h.Kind == "cap":
+		s = s.And(": ").Name(h.Of).And(fmt.Sprintf(" is at its limit (%d of %d)", h.Running, h.Cap))
+	case h.Kind == "rate":
+		s = s.And(": ").Name(h.Of).And(" begins "+components.Number(h.PerMinute)+" a minute, the next one in ").Left(h.OpensAt, now)
+	case h.Kind == "key":
+		s = s.And(": the key ").Name(h.Of).And(fmt.Sprintf(" is held by others (%d of %d)", h.Running, h.Cap))
 	case e.StatusReason != nil && *e.StatusReason != "":
 		return because(s, e.StatusReason)
 	default:

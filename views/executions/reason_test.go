@@ -25,13 +25,23 @@ func TestReasonIsOneSentenceOfWhatTheServerKnows(t *testing.T) {
 		},
 		"at the cap": {
 			func(e *models.Execution) { e.Status = models.Queued },
-			executions.Facts{Ahead: 6, Running: 10, Cap: 10},
+			executions.Facts{Ahead: 6, Hold: executions.Hold{Kind: "cap", Of: "scorer", Running: 10, Cap: 10}},
 			"Queued for 42 s: scorer is at its limit (10 of 10); 6 ahead of it.", false,
 		},
 		"next": {
 			func(e *models.Execution) { e.Status = models.Queued },
-			executions.Facts{Running: 3, Cap: 10},
+			executions.Facts{},
 			"Queued for 42 s: waiting for a free worker; it is next.", false,
+		},
+		"at the rate": {
+			func(e *models.Execution) { e.Status = models.Queued },
+			executions.Facts{Ahead: 2, Hold: executions.Hold{Kind: "rate", Of: "scorer.score", PerMinute: 90, OpensAt: acceptedAt + 45_000}},
+			"Queued for 42 s: scorer.score begins 90 a minute, the next one in 3 s; 2 ahead of it.", false,
+		},
+		"behind its key": {
+			func(e *models.Execution) { e.Status = models.Queued },
+			executions.Facts{Hold: executions.Hold{Kind: "key", Of: "customer 7", Running: 1, Cap: 1}},
+			"Queued for 42 s: the key customer 7 is held by others (1 of 1); it is next.", false,
 		},
 		"nothing known of the queue": {
 			func(e *models.Execution) { e.Status = models.Queued },
