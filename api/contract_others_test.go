@@ -382,3 +382,21 @@ func TestToolsOfTheProtocolRunUnchanged(t *testing.T) {
 		hook.Got(t, 2)
 	})
 }
+
+// Published SDKs know no tokens. Where they are demanded, the refusal tells what to set; the same agent works once it is set.
+func TestAnAgentWithoutATokenIsToldWhatToSet(t *testing.T) {
+	for setting, report := range map[string]exchange{
+		"off": {status: http.StatusUnauthorized, reads: map[string]string{"code": "execution_token_invalid", "message": "^.*set AGENTFIELD_UNSIGNED_AGENTS=on$"}},
+		"on":  {status: http.StatusOK, reads: map[string]string{"status": "succeeded"}},
+	} {
+		t.Run(setting, func(t *testing.T) {
+			each(t, func(t *testing.T, r *apptest.Rig) {
+				p := newPeer(t, r, "py-agent", pythonAlways(), apptest.Taking("answer"))
+				p.play(t, exchange{ask: "POST /api/v1/nodes/register", body: `{"id":"$node","base_url":"$url","version":"1","reasoners":[{"id":"answer"}]}`, status: http.StatusCreated})
+				p.isCalled(t, "answer", `{"input":{}}`)
+				report.ask, report.body = "POST /api/v1/executions/$exec/status", `{"status":"succeeded","result":null}`
+				p.play(t, report)
+			}, func(c *config.Config) { c.APIKey, c.UnsignedAgents = sharedKey, setting })
+		})
+	}
+}

@@ -4,9 +4,13 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
 )
+
+// errUnsigned tells whoever runs the server what to do about agents of published SDKs, which know no tokens.
+var errUnsigned = fmt.Errorf("%w: to accept agents whose SDK sends none, set AGENTFIELD_UNSIGNED_AGENTS=on", ErrBadToken)
 
 // token proves that its bearer was given this attempt of this execution. It is computed, not stored: "<attempt>.<32 hex digits>".
 func (s *Service) token(executionID string, attempt int) string {
@@ -22,7 +26,7 @@ func (s *Service) attemptOf(executionID, token string) (int, error) {
 		if s.AllowUnsigned {
 			return 0, nil
 		}
-		return 0, ErrBadToken
+		return 0, errUnsigned
 	}
 	n, _, _ := strings.Cut(token, ".")
 	attempt, err := strconv.Atoi(n)
