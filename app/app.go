@@ -227,7 +227,7 @@ func (a *App) metrics() *prometheus.Registry {
 func (a *App) loops() []*lease.Loop {
 	loops := append([]*lease.Loop{a.replica.Loop()}, a.executions.Loops()...)
 	loops = append(append(append(loops, a.approvals.Loops()...), a.notify.Loops()...), append(a.desk.Loops(), a.logs.Loops()...)...)
-	return append(append(loops, a.webhooks.Loops()...), a.nodes.Loops()...)
+	return append(append(append(loops, a.webhooks.Loops()...), a.nodes.Loops()...), a.bulk.Loops()...)
 }
 
 var errLoopStuck = errors.New("a background loop has not succeeded for a while")
