@@ -9,7 +9,7 @@ const budgets = { "app.js": 30 * 1024, "app.css": 10 * 1024, ".js": 4 * 1024, ".
 // loaded only by their pages
 const own = [
   ...["execution.ts", "execution.css", "graph.ts", "timeline.ts", "runs.css", "lists.css", "palette.ts", "hints.ts"],
-  ...["nodes.css", "functions.css", "webhooks.css", "seen.ts"],
+  ...["nodes.css", "functions.css", "webhooks.css", "docs.css", "seen.ts"],
 ];
 
 const images = ["icons.svg", "favicon.svg"];

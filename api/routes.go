@@ -113,7 +113,7 @@ func (s *Server) Human() []Route {
 		s.hookPages(),
 		s.inboxRoutes(),
 		s.signInRoutes(),
-		s.keyPages(),
+		s.keyPages(), s.docsRoutes(),
 	)
 }
 

@@ -23,6 +23,7 @@ func TestEveryRouteNamesTheRightItDemands(t *testing.T) {
 	public := []string{
 		"GET /livez", "GET /readyz", "GET /healthz", "GET /health", "GET /metrics", "GET /api/v1/health", "GET /api/v1/openapi.yaml", "GET /sdk/python/agentfield.tar.gz",
 		"POST /theme", "POST /zone", "GET /static/*", "GET /favicon.ico", "GET /sign-in", "POST /sign-in", "POST /sign-in/first", "POST /sign-out",
+		"GET /docs", "GET /docs/:page", "GET /llms.txt",
 	}
 	for _, route := range slices.Concat(s.Shared(), s.Machine(), s.Human(), s.Tools(), s.Open()) {
 		name := route.Method + " " + route.Path

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -30,6 +31,7 @@ import (
 	"github.com/agentfield/agentfield/app/view"
 	"github.com/agentfield/agentfield/app/webhook"
 	"github.com/agentfield/agentfield/app/workflow"
+	"github.com/agentfield/agentfield/docs"
 )
 
 // Options are the services behind the handlers and what the handlers have to know of the process.
@@ -69,7 +71,8 @@ type Server struct {
 	app   *fiber.App
 	final *lru.Cache[string, []byte] // answers about executions that have ended, for batch-status
 
-	python sdkArchive
+	python  sdkArchive
+	library func() (*docs.Library, error)
 }
 
 // New wires routes and middleware.
@@ -78,7 +81,7 @@ func New(o Options) *Server {
 	if err != nil {
 		panic(err) // only a size below one is refused
 	}
-	s := &Server{Options: o, final: final}
+	s := &Server{Options: o, final: final, library: sync.OnceValues(newLibrary)}
 	s.app = fiber.New(fiber.Config{
 		AppName:               "agentfield",
 		DisableStartupMessage: true,

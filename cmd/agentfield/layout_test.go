@@ -54,6 +54,7 @@ func rules() []rule {
 		{from: "app/trace", within: []string{"models", "app/lease"}, not: slices.Concat(web, store)},
 		{from: "app/workflow", within: []string{"models", "app/database", "app/filter"}, not: web},
 		{from: "views", within: []string{"models", "views/", "static"}, not: slices.Concat(store, []string{"github.com/gofiber/"})},
+		{from: "docs", within: []string{}, not: slices.Concat(store, web)},
 		{from: "static", within: []string{}, not: slices.Concat(store, web)},
 		{from: "cmd/agentfield/internal/conform", within: []string{}, not: slices.Concat(store, web)},
 		{from: "cmd/agentfield/internal/remote", within: []string{}, not: slices.Concat(store, web)},

@@ -95,6 +95,7 @@ func navigation() []entry {
 		{key: "reasoners", label: "Reasoners", href: "/reasoners", icon: "function"},
 		{key: "webhooks", label: "Webhooks", href: "/webhooks", icon: "webhook"},
 		{key: "audit", label: "Audit", href: "/audit", icon: "note", admin: true},
+		{key: "docs", label: "Docs", href: "/docs", icon: "info"},
 		{key: "settings", label: "Settings", href: "/settings", icon: "system"},
 	}
 }
