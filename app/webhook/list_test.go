@@ -206,6 +206,7 @@ func TestHalfAMillionDeliveriesCostAPageOnly(t *testing.T) {
 			"all": {Filter{}, "webhook_deliveries_created"}, "given up": {Filter{State: Failed}, "webhook_deliveries_state"},
 			"class": {Filter{Class: "dns"}, "webhook_deliveries_class"}, "host": {Filter{Host: "nowhere.example"}, "webhook_deliveries_host"},
 			"execution": {Filter{Execution: "exec_000007"}, "webhook_deliveries_once"}, "event": {Filter{Event: EventFailed}, "webhook_deliveries_created"},
+			"held": {Filter{State: Held}, "webhook_deliveries_state"}, "endpoint": {Filter{Endpoint: "whe_1"}, "webhook_deliveries_endpoint"},
 		} {
 			first, err := r.List(t.Context(), c.Filter)
 			if err != nil {
@@ -214,7 +215,7 @@ func TestHalfAMillionDeliveriesCostAPageOnly(t *testing.T) {
 			var took []time.Duration
 			for range 20 {
 				from := time.Now()
-				if _, err := r.List(t.Context(), Filter{State: c.State, Class: c.Class, Host: c.Host, Event: c.Event, Execution: c.Execution, Cursor: first.Next}); err != nil {
+				if _, err := r.List(t.Context(), Filter{State: c.State, Class: c.Class, Host: c.Host, Event: c.Event, Execution: c.Execution, Endpoint: c.Endpoint, Cursor: first.Next}); err != nil {
 					t.Fatal(err)
 				}
 				took = append(took, time.Since(from))

@@ -73,15 +73,35 @@ func TestSnippetsVerifyWhatIsSent(t *testing.T) {
 				{"one byte changed", plain, plain, strings.Replace(body, "r", "s", 1), "false false", now},
 				{"another secret", plain, plain + "2", body, "false false", now},
 				{"too old", plain, plain, body, "false true", now.Add(-time.Hour)},
+				{"rotated, by the old secret", prefixed + " " + plain, plain, body, "true true", now},
+				{"rotated, by the new secret", prefixed + " " + plain, prefixed, body, "true false", now},
 			} {
 				h := http.Header{}
-				Sign(h, "wh_1", c.at, []byte(body), []byte(c.signed))
+				signed, old, _ := strings.Cut(c.signed, " ")
+				signBoth(h, "wh_1", c.at, []byte(body), []byte(signed), []byte(old))
 				got := run(c.body, c.known, h.Get(headerID), h.Get(headerTimestamp), h.Get(headerStandard), h.Get(headerSignature))
 				if got != c.want {
 					t.Errorf("%s: %s, want %s", c.name, got, c.want)
 				}
 			}
 		})
+	}
+}
+
+// TestTheGuideHasTheSnippetsAsTheyAre: what is run above is what people read.
+func TestTheGuideHasTheSnippetsAsTheyAre(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/webhooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := Snippets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, snippet := range all {
+		if !strings.Contains(string(guide), strings.TrimSpace(snippet.Text)) {
+			t.Errorf("docs/webhooks.md verifies in %s in another way than app/webhook/verify", snippet.Language)
+		}
 	}
 }
 
