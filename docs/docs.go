@@ -52,7 +52,7 @@ func order() []struct {
 	}{
 		{"Begin", []string{"quickstart"}},
 		{"Call agents", []string{"executions", "webhooks", "human-in-the-loop", "errors", "cli"}},
-		{"Write agents", []string{"agents", "routers"}},
+		{"Write agents", []string{"agents", "routers", "existing-agents"}},
 		{"Run the server", []string{"configuration", "access", "state-machine"}},
 		{"Look up", []string{Reference}},
 	}
