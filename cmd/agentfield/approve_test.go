@@ -61,11 +61,33 @@ func TestCancelEndsAnExecutionOrARun(t *testing.T) {
 		for range 2 {
 			r.Submit(t, "demo.work", map[string]any{"input": map[string]any{}}, "X-Workflow-ID", "wf_3")
 		}
-		if got := at(t, r, "cancel", "wf_3"); got.code != exitOK || !strings.Contains(got.stdout, "of 2 executions 2 are cancelled, 0 had ended") {
+		if got := at(t, r, "cancel", "wf_3"); got.code != exitOK || !strings.Contains(got.stdout, "of 2 executions 2 are cancelled, 0 were left alone") {
 			t.Errorf("the run: exit code %d, %s%s", got.code, got.stdout, got.stderr)
 		}
 		if got := at(t, r, "cancel", "wf_none"); got.code != exitFailed || !strings.Contains(got.stderr, "workflow_not_found") {
 			t.Errorf("no run: exit code %d, %s", got.code, got.stderr)
+		}
+	})
+}
+
+func TestPauseHoldsBackUntilResume(t *testing.T) {
+	apptest.Each(t, func(t *testing.T, r *apptest.Rig) {
+		agent := r.Agent(t, "demo", apptest.Taking("work"))
+		id := r.Submit(t, "demo.work", map[string]any{"input": map[string]any{}}, "X-Workflow-ID", "wf_4")
+		agent.Called(t, id, 1)
+		for _, c := range []struct{ args, want string }{
+			{"pause " + id + " --reason lunch", id + " is paused; it was running"},
+			{"resume " + id, id + " is running; it was paused"},
+			{"pause wf_4", "wf_4: of 1 executions 1 are paused, 0 were left alone"},
+			{"resume wf_4", "wf_4: of 1 executions 1 are resumed, 0 were left alone"},
+			{"execution pause " + id + " --json", `"status": "paused"`},
+		} {
+			if got := at(t, r, strings.Fields(c.args)...); got.code != exitOK || !strings.Contains(got.stdout, c.want) {
+				t.Errorf("%s: exit code %d, %s%s", c.args, got.code, got.stdout, got.stderr)
+			}
+		}
+		if got := at(t, r, "pause", id); got.code != exitFailed || !strings.Contains(got.stderr, "invalid_state") {
+			t.Errorf("a second time: exit code %d, %s", got.code, got.stderr)
 		}
 	})
 }

@@ -75,7 +75,7 @@ func (p program) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	config.AddFlags(root.Flags())
 	root.AddCommand(p.server(), p.demo(), p.init(), p.dev(), p.runAgent(), p.migrate(), p.health(), p.config(), p.token(), p.user(), p.audit(), p.version())
-	root.AddCommand(p.exec(), p.get(), p.list(), p.watch(), p.approve(), p.reject(), p.requestChanges(), p.cancel(), p.tail(), p.conform(), p.executionVerbs())
+	root.AddCommand(p.exec(), p.get(), p.list(), p.watch(), p.approve(), p.reject(), p.requestChanges(), p.cancel(), p.pause(), p.resume(), p.tail(), p.conform(), p.executionVerbs())
 	for _, c := range root.Commands() {
 		noArguments(c)
 	}
