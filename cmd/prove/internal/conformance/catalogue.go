@@ -203,7 +203,7 @@ func concepts() []Row {
 		row("S155", "Overload: refusals are told, memory bounded, accepted work ends", solitary, overload),
 		row("S156", "A full share is 429, a full queue 503, both without a row", private, fullQueues),
 		row("S157", "One id finds history, attempts and webhook tries", shared, oneIDFindsAll),
-		open("S158", "concurrency_key keeps order"),
+		row("S158", "Executions with a concurrency key run one after the other, in the order they came", shared, keyKeepsOrder),
 		row("S159", "No silent failure: every id accepted above is there", last, nothingIsLost),
 		open("S160", "Inbound hooks and CloudEvents"),
 		row("S161", "If-Match on memory: of 100 increments none is lost", shared, writersDoNotOverwrite),

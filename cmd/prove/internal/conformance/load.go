@@ -199,6 +199,26 @@ func quietAgentIsServed(t *Trial) {
 	})
 }
 
+func keyKeepsOrder(t *Trial) {
+	a := t.Agent()
+	const n = 20
+	var ids [n]string
+	for i := range ids {
+		c := call(a, "sleep", fields{"ms": 10})
+		c.Fields = fields{"concurrency": fields{"key": "customer-7"}}
+		ids[i] = t.Start(c)
+	}
+	for _, id := range ids {
+		t.Is(t.End(id), "status", "succeeded")
+	}
+	seen := a.Arrivals("")
+	t.True(len(seen) == n, "%d calls, got %d", n, len(seen))
+	for i := range seen {
+		t.True(seen[i].ExecutionID == ids[i], "execution %d of the key to come at its turn", i+1)
+		t.True(i == 0 || seen[i].At.Sub(seen[i-1].At) >= 10*time.Millisecond, "execution %d to begin after the end of the one before", i+1)
+	}
+}
+
 // waits measures n times how long an execution takes from submit to the agent.
 func (t *Trial) waits(a *fake.Agent, n int) report.Durations {
 	var waits report.Durations
