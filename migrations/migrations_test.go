@@ -55,7 +55,8 @@ var rows = []any{
 	models.Run{},
 	models.ExecutionLog{},
 	models.ExecutionLogBook{},
-	models.Memory{}, models.LastSeen{},
+	models.Memory{},
+	models.LastSeen{},
 	models.BulkJob{},
 	models.BulkItem{},
 }
