@@ -86,7 +86,7 @@ modules:
 # One package after the other: most of them keep the cores and the PostgreSQL busy by themselves.
 .PHONY: test/go
 test/go:
-	@$(PG) go test -race -shuffle=on -p 1 $(or $(RUN),./...)
+	@$(PG) go test -race -shuffle=on -p 1 -timeout 20m $(or $(RUN),./...)
 
 ## test/e2e: browser tests
 .PHONY: test/e2e

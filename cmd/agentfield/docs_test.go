@@ -98,7 +98,7 @@ func TestEveryBlockOfTheGuidesDoesWhatItSays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := &reader{root: root, bin: bin, dir: t.TempDir(), name: filepath.Base(name) + ".md", hook: strconv.Itoa(free(t)), agent: strconv.Itoa(free(t) + 1)}
+			r := &reader{root: root, bin: bin, dir: t.TempDir(), name: filepath.Base(name) + ".md", hook: strconv.Itoa(free(t, 0)), agent: strconv.Itoa(free(t, 1000))}
 			r.read(t, blocksOf(t, source))
 		})
 	}
