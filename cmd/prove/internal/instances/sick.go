@@ -108,7 +108,6 @@ func fallIll(ctx context.Context, api *client.Client, ill sickness, options Opti
 	if ill == refuses {
 		sick.agent.Close()
 	}
-	began := time.Now()
 	pause(ctx, options.Sick)
 	arrivals := sick.agent.Arrivals("")[before:]
 	cured := time.Now()
@@ -121,17 +120,33 @@ func fallIll(ctx context.Context, api *client.Client, ill sickness, options Opti
 	}
 	o.back = awaitCalls(ctx, all[2], cured)
 	o.calls = stop()
-	o.begun, o.probes = judge(arrivals, began)
+	o.begun, o.probes = judge(arrivals, ill.failsAfter())
 	return o, nil
 }
 
-// leftAlone is how long the callers may take to fail often enough: with a call that hangs it takes a while to know.
-const leftAlone = 8 * time.Second
+// Calls may last callLimit. Of a function that may see them twice, an instance gets half of that.
+const callLimit = 10 * time.Second
 
-// judge splits what reached a sick instance into what it took to notice, and the most that reached it in any ten seconds afterwards.
-func judge(arrivals []fake.Arrival, began time.Time) (begun, probes int) {
+// failsAfter is how long a call takes to fail.
+func (s sickness) failsAfter() time.Duration {
+	if s == hangs {
+		return callLimit / 2
+	}
+	return 0
+}
+
+// enough failures in a row have an instance left alone.
+const enough = 5
+
+// judge splits what reached a sick instance into what it took to notice, which is until so many calls have failed, and the most that
+// reached it in any ten seconds afterwards.
+func judge(arrivals []fake.Arrival, failsAfter time.Duration) (begun, probes int) {
+	if len(arrivals) < enough {
+		return len(arrivals), 0
+	}
+	noticed := arrivals[enough-1].At.Add(failsAfter + 500*time.Millisecond)
 	for i, a := range arrivals {
-		if a.At.Sub(began) < leftAlone {
+		if a.At.Before(noticed) {
 			begun++
 			continue
 		}
@@ -177,7 +192,7 @@ func callSteadily(ctx context.Context, api *client.Client, target string, rate i
 	var mu sync.Mutex
 	var open, caller sync.WaitGroup
 	ended := make(chan struct{})
-	call := client.Call{Target: target, Input: map[string]any{"n": 1}, Fields: map[string]any{"timeout_seconds": 10}}
+	call := client.Call{Target: target, Input: map[string]any{"n": 1}, Fields: map[string]any{"timeout_seconds": callLimit.Seconds()}}
 	caller.Go(func() {
 		tick := time.NewTicker(time.Second / time.Duration(rate))
 		defer tick.Stop()
