@@ -153,19 +153,7 @@ func (s *Server) cancelExecution(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	row := done.Row
-	if !wantsJSON(c) {
-		return seeOther(c, "/executions/"+row.ID)
-	}
-	o := newObject(256)
-	o.text("execution_id", row.ID)
-	o.text("run_id", row.RunID)
-	o.text("previous_status", string(done.Previous))
-	o.text("status", string(row.Status))
-	o.maybe("reason", row.StatusReason)
-	o.instant("cancelled_at", *row.FinishedAt)
-	endKeys(o, row)
-	return sendJSON(c, fiber.StatusOK, o.end())
+	return s.answerMoved(c, done, "cancelled_at", *done.Row.FinishedAt)
 }
 
 // cancelReason reads why something is to end, from JSON or from a form.

@@ -160,29 +160,48 @@ func (s *Server) exportRuns(c *fiber.Ctx, f form) error {
 	if err != nil {
 		return err
 	}
-	list.Limit, list.Cursor = exportedRuns, ""
-	left, ended, cut := s.ExportLimit, false, false
-	return s.export(c, f, &exported{list: "runs", columns: runColumns(), cut: func() bool { return cut }, next: func(ctx context.Context) ([]line, error) {
-		if ended {
-			return nil, nil
-		}
-		list.Limit = min(list.Limit, left)
+	rows := &turned[*models.Run]{left: s.ExportLimit, read: func(ctx context.Context, limit int, cursor string) ([]*models.Run, string, error) {
+		list.Limit, list.Cursor = limit, cursor
 		page, err := s.Workflows.List(ctx, list)
-		if err != nil {
-			return nil, err
-		}
-		left -= len(page.Rows)
-		list.Cursor = page.Next
-		ended = page.Next == "" || left == 0
-		cut = ended && page.Next != ""
-		return lines(page.Rows, func(r *models.Run) line {
+		return page.Rows, page.Next, err
+	}}
+	return s.export(c, f, &exported{list: "runs", columns: runColumns(), cut: rows.isCut, next: func(ctx context.Context) ([]line, error) {
+		page, err := rows.next(ctx)
+		return lines(page, func(r *models.Run) line {
 			return line{cells: func() []string { return runCells(r) }, object: func() []byte { return runJSON(r, "") }, at: r.CreatedAt}
-		}), nil
+		}), err
 	}})
 }
 
-// exportedRuns is how many of them are read at once.
-const exportedRuns = 200
+// turned is a list of which one page after the other is read, up to a number of rows.
+type turned[T any] struct {
+	read       func(ctx context.Context, limit int, cursor string) (rows []T, next string, err error)
+	left       int
+	cursor     string
+	ended, cut bool
+}
+
+// turnedAtOnce is how many rows of a list are read at once.
+const turnedAtOnce = 200
+
+// next are the rows of the next page, none after the last.
+func (t *turned[T]) next(ctx context.Context) ([]T, error) {
+	if t.ended {
+		return nil, nil
+	}
+	rows, next, err := t.read(ctx, min(turnedAtOnce, t.left), t.cursor)
+	if err != nil {
+		return nil, err
+	}
+	t.left -= len(rows)
+	t.cursor = next
+	t.ended = next == "" || t.left == 0
+	t.cut = t.ended && next != ""
+	return rows, nil
+}
+
+// isCut reports whether there are older rows than the last.
+func (t *turned[T]) isCut() bool { return t.cut }
 
 func runColumns() []string {
 	return []string{
@@ -209,24 +228,16 @@ func (s *Server) exportWebhooks(c *fiber.Ctx, f form) error {
 	if err != nil {
 		return err
 	}
-	list.Cursor = ""
-	left, ended, cut := s.ExportLimit, false, false
-	return s.export(c, f, &exported{list: "webhooks", columns: webhookColumns(), cut: func() bool { return cut }, next: func(ctx context.Context) ([]line, error) {
-		if ended {
-			return nil, nil
-		}
-		list.Limit = min(exportedRuns, left)
+	rows := &turned[*models.WebhookDelivery]{left: s.ExportLimit, read: func(ctx context.Context, limit int, cursor string) ([]*models.WebhookDelivery, string, error) {
+		list.Limit, list.Cursor = limit, cursor
 		page, err := s.Webhooks.List(ctx, list)
-		if err != nil {
-			return nil, err
-		}
-		left -= len(page.Rows)
-		list.Cursor = page.Next
-		ended = page.Next == "" || left == 0
-		cut = ended && page.Next != ""
-		return lines(page.Rows, func(d *models.WebhookDelivery) line {
+		return page.Rows, page.Next, err
+	}}
+	return s.export(c, f, &exported{list: "webhooks", columns: webhookColumns(), cut: rows.isCut, next: func(ctx context.Context) ([]line, error) {
+		page, err := rows.next(ctx)
+		return lines(page, func(d *models.WebhookDelivery) line {
 			return line{cells: func() []string { return webhookCells(d) }, object: func() []byte { return deliveryJSON(d).end() }, at: d.CreatedAt}
-		}), nil
+		}), err
 	}})
 }
 

@@ -46,3 +46,13 @@ func (s *Server) freshRows(c *fiber.Ctx, href string, newer func(ctx context.Con
 	}
 	return page(c, fiber.StatusOK, components.FreshPill(components.Fresh{Href: href, Count: n, More: more, At: s.trueAt(c)}))
 }
+
+// emptiness is asked when a filter finds nothing: whether there is anything at all, and what could be called to make the first.
+func (s *Server) emptiness(ctx context.Context, newest func(ctx context.Context) (int, error)) (there bool, target string, err error) {
+	n, err := newest(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	target, err = s.Nodes.AnyTarget(ctx)
+	return n > 0, target, err
+}

@@ -196,12 +196,10 @@ func (s *Server) listPage(c *fiber.Ctx, f execution.Filter, list execution.Page)
 		p.Filter.View = ""
 	}
 	if len(list.Rows) == 0 {
-		newest, err := s.Executions.List(ctx, execution.Filter{Limit: 1})
-		if err != nil {
-			return err
-		}
-		p.Any = len(newest.Rows) > 0
-		if p.Target, err = s.Nodes.AnyTarget(ctx); err != nil {
+		if p.Any, p.Target, err = s.emptiness(ctx, func(ctx context.Context) (int, error) {
+			newest, err := s.Executions.List(ctx, execution.Filter{Limit: 1})
+			return len(newest.Rows), err
+		}); err != nil {
 			return err
 		}
 	}

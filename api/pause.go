@@ -38,7 +38,7 @@ func (s *Server) pauseExecution(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return s.answerMoved(c, done, "paused_at")
+	return s.answerMoved(c, done, "paused_at", s.Now().UnixMilli())
 }
 
 func (s *Server) resumeExecution(c *fiber.Ctx) error {
@@ -47,10 +47,11 @@ func (s *Server) resumeExecution(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return s.answerMoved(c, done, "resumed_at")
+	return s.answerMoved(c, done, "resumed_at", s.Now().UnixMilli())
 }
 
-func (s *Server) answerMoved(c *fiber.Ctx, done execution.Moved, when string) error {
+// answerMoved tells what an operator's act has led to, and when (ms): with the facts, or with the page of the execution.
+func (s *Server) answerMoved(c *fiber.Ctx, done execution.Moved, when string, at int64) error {
 	row := done.Row
 	if !wantsJSON(c) {
 		return seeOther(c, "/executions/"+row.ID)
@@ -61,7 +62,8 @@ func (s *Server) answerMoved(c *fiber.Ctx, done execution.Moved, when string) er
 	o.text("previous_status", string(done.Previous))
 	o.text("status", string(row.Status))
 	o.maybe("reason", row.StatusReason)
-	o.instant(when, s.Now().UnixMilli())
+	o.instant(when, at)
+	endKeys(o, row)
 	return sendJSON(c, fiber.StatusOK, o.end())
 }
 

@@ -184,12 +184,10 @@ func (s *Server) runsPage(c *fiber.Ctx, f workflow.RunFilter, list workflow.RunP
 		return err
 	}
 	if len(list.Rows) == 0 {
-		newest, err := s.Workflows.List(ctx, workflow.RunFilter{Limit: 1})
-		if err != nil {
-			return err
-		}
-		p.Any = len(newest.Rows) > 0
-		if p.Target, err = s.Nodes.AnyTarget(ctx); err != nil {
+		if p.Any, p.Target, err = s.emptiness(ctx, func(ctx context.Context) (int, error) {
+			newest, err := s.Workflows.List(ctx, workflow.RunFilter{Limit: 1})
+			return len(newest.Rows), err
+		}); err != nil {
 			return err
 		}
 	}

@@ -170,12 +170,10 @@ func (s *Server) webhooksPage(c *fiber.Ctx, f webhook.Filter, list webhook.Page)
 		p.Said = components.Plural(n, "webhook") + " stopped. Each is a dead letter now, and can be sent again."
 	}
 	if len(list.Rows) == 0 {
-		newest, err := s.Webhooks.List(ctx, webhook.Filter{Limit: 1})
-		if err != nil {
-			return err
-		}
-		p.Any = len(newest.Rows) > 0
-		if p.Target, err = s.Nodes.AnyTarget(ctx); err != nil {
+		if p.Any, p.Target, err = s.emptiness(ctx, func(ctx context.Context) (int, error) {
+			newest, err := s.Webhooks.List(ctx, webhook.Filter{Limit: 1})
+			return len(newest.Rows), err
+		}); err != nil {
 			return err
 		}
 	}

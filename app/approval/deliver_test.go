@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/agentfield/agentfield/app/approval"
+	"github.com/agentfield/agentfield/app/database/dbtest"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/models"
 )
@@ -60,7 +61,7 @@ func (e *ear) hears(t *testing.T, n int) heard {
 		}
 		select {
 		case <-e.news:
-		case <-time.After(patience):
+		case <-time.After(dbtest.Patience):
 			t.Fatalf("the agent has heard %d of %d", len(got), n)
 		}
 	}
@@ -72,7 +73,7 @@ func always(status int, body string) func(int) (int, string) {
 
 func (r *rig) told(t *testing.T, a *models.Approval) {
 	t.Helper()
-	eventually(t, "it is noted that the agent was told", func() bool { return r.read(t, a.ID).ToldAt != nil })
+	dbtest.Eventually(t, "it is noted that the agent was told", func() bool { return r.read(t, a.ID).ToldAt != nil })
 }
 
 func TestTheDecisionIsPostedToTheAgent(t *testing.T) {
@@ -123,7 +124,7 @@ func TestTheDecisionOutlivesAgentAndServer(t *testing.T) {
 				if next.read(t, a.ID).ToldAt != nil {
 					t.Errorf("an answer of 503 counts as told")
 				}
-				eventually(t, "the next try is queued", func() bool {
+				dbtest.Eventually(t, "the next try is queued", func() bool {
 					return next.count(t, "SELECT count(*) FROM notices WHERE execution_id = $1 AND status = 'queued'", a.ExecutionID) == 1
 				})
 				next.clock.advance(time.Minute)

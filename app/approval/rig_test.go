@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/agentfield/agentfield/app/approval"
 	"github.com/agentfield/agentfield/app/audit"
 	"github.com/agentfield/agentfield/app/database"
@@ -27,12 +25,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// GORM's cache of prepared statements keeps one goroutine per database and offers no way to end it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
+	dbtest.Main(m)
 }
-
-// patience is how long anything may take before it counts as stuck.
-const patience = 30 * time.Second
 
 // rig is one replica's approvals on executions of which nothing runs by itself, under a clock that stands still.
 type rig struct {
@@ -362,21 +356,6 @@ func (r *rig) cancel(t *testing.T, id string) {
 	t.Helper()
 	if _, err := r.executions.Cancel(t.Context(), id, "no longer needed"); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("after %s not yet: %s", patience, what)
-		}
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"go.uber.org/goleak"
 
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/database/dbtest"
@@ -25,20 +24,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("HOLD_DATA_DIR"); dir != "" {
 		hold(dir)
 	}
-	// GORM's cache of prepared statements keeps one goroutine per database and offers no way to end it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
-}
-
-const patience = 30 * time.Second
-
-func soon[T any](t *testing.T, c <-chan T) (got T) {
-	t.Helper()
-	select {
-	case got = <-c:
-	case <-time.After(patience):
-		t.Fatalf("nothing came within %s", patience)
-	}
-	return got
+	dbtest.Main(m)
 }
 
 const put = "INSERT INTO settings (name, value) VALUES ($1, $2)"
@@ -157,7 +143,7 @@ func holdWriters(t *testing.T, db *database.DB, g *database.Group[*item], entere
 				t.Errorf("held: %v", err)
 			}
 		})
-		soon(t, entered)
+		dbtest.Soon(t, entered)
 	}
 	return gates
 }
@@ -191,7 +177,7 @@ func TestWhoFindsTheQueueFullIsToldSoAtOnce(t *testing.T) {
 			})
 		}
 		for range more {
-			soon(t, told) // while nothing can be written
+			dbtest.Soon(t, told) // while nothing can be written
 		}
 		closeAll(gates)
 		wg.Wait()
@@ -261,7 +247,7 @@ func TestManyPanics(t *testing.T) {
 				panic("oh")
 			})
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), dbtest.Patience)
 		defer cancel()
 		if err := db.Ping(ctx); err != nil {
 			t.Error(err)

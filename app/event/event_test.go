@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
 
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/database/dbtest"
@@ -21,20 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// GORM's cache of prepared statements keeps one goroutine per database and offers no way to end it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
-}
-
-const patience = 30 * time.Second
-
-func soon[T any](t *testing.T, c <-chan T) (got T) {
-	t.Helper()
-	select {
-	case got = <-c:
-	case <-time.After(patience):
-		t.Fatalf("nothing came within %s", patience)
-	}
-	return got
+	dbtest.Main(m)
 }
 
 func of(execution, kind string) *models.Event {
@@ -156,7 +142,7 @@ func TestAStreamResumesWhereItWas(t *testing.T) {
 	newest := hub.Follow(10)
 	publish(hub, 11, 12)
 	for stream, want := range map[*event.Stream][]int64{fresh: {11, 12}, resumed: {8, 9, 10, 11, 12}, newest: {11, 12}} {
-		soon(t, stream.Ready())
+		dbtest.Soon(t, stream.Ready())
 		events, resync := stream.Take()
 		if resync || !slices.Equal(ids(events), want) {
 			t.Errorf("got %v, resync %t, want %v", ids(events), resync, want)
@@ -176,7 +162,7 @@ func TestAStreamThatWasAwayTooLongStartsAgain(t *testing.T) {
 	publish(hub, 1, 3000)
 	for _, last := range []int64{1, 900, 5000} {
 		stream := hub.Follow(last)
-		soon(t, stream.Ready())
+		dbtest.Soon(t, stream.Ready())
 		if events, resync := stream.Take(); !resync || len(events) != 0 {
 			t.Errorf("after %d: %d events, resync %t", last, len(events), resync)
 		}
@@ -211,8 +197,8 @@ func TestClosingTheHubEndsItsStreams(t *testing.T) {
 	stream := hub.Follow(0)
 	hub.Close()
 	hub.Close()
-	soon(t, stream.Done())
-	soon(t, hub.Follow(0).Done())
+	dbtest.Soon(t, stream.Done())
+	dbtest.Soon(t, hub.Follow(0).Done())
 	publish(hub, 1, 1)
 	stream.Close()
 }
@@ -223,7 +209,7 @@ func TestWatchersHearOfTheirExecutionOnly(t *testing.T) {
 	other, stopOther := hub.Watch("other")
 	defer stopOther()
 	hub.Publish(of("mine", "k"), of("mine", "k"), &models.Event{Kind: "of a node"})
-	soon(t, mine)
+	dbtest.Soon(t, mine)
 	if len(other) != 0 || len(mine) != 0 {
 		t.Error("signals are folded, and for their execution only")
 	}
@@ -243,8 +229,8 @@ func TestManyPublishersAndStreams(t *testing.T) {
 				stream := hub.Follow(0)
 				changed, stop := hub.Watch("x")
 				publish(hub, 1, 3)
-				soon(t, stream.Ready())
-				soon(t, changed)
+				dbtest.Soon(t, stream.Ready())
+				dbtest.Soon(t, changed)
 				stream.Take()
 				stop()
 				stream.Close()
@@ -297,7 +283,7 @@ func onPostgres(t *testing.T, fn func(t *testing.T, c database.Config)) {
 // begin writes until the peer hears of it: its tail has found its place and listens.
 func begin(t *testing.T, from, to *peer) {
 	t.Helper()
-	end := time.After(patience)
+	end := time.After(dbtest.Patience)
 	for {
 		write(t, from.db, from.log, of("x", "begin"))
 		select {
@@ -312,7 +298,7 @@ func begin(t *testing.T, from, to *peer) {
 
 func (c *collector) waitFor(t *testing.T, kind string) models.Event {
 	t.Helper()
-	end := time.After(patience)
+	end := time.After(dbtest.Patience)
 	for {
 		c.mu.Lock()
 		at := slices.IndexFunc(c.events, func(e models.Event) bool { return e.Kind == kind })
@@ -347,8 +333,8 @@ func TestReplicasHearOfEachOther(t *testing.T) {
 				t.Errorf("%+v", e)
 			}
 		}
-		soon(t, one.woke)
-		soon(t, two.woke)
+		dbtest.Soon(t, one.woke)
+		dbtest.Soon(t, two.woke)
 		for _, p := range []*peer{one, two} { // each event once, whoever wrote it
 			kinds := slices.DeleteFunc(p.seen.kinds(), func(k string) bool { return k == "begin" })
 			slices.Sort(kinds)
@@ -413,7 +399,7 @@ func TestWithoutNotificationsThePollFindsEverything(t *testing.T) {
 		for len(two.woke) > 0 {
 			<-two.woke
 		}
-		end := time.After(patience)
+		end := time.After(dbtest.Patience)
 		for back := false; !back; { // the listeners come back, and with them the notifications
 			write(t, one.db, one.log, of("x", "again"))
 			select {

@@ -63,7 +63,7 @@ func TestCallsInsideAnAgentBelongToTheRun(t *testing.T) {
 			t.Errorf("%s %v", f.Result, err)
 		}
 		wantKinds(t, r, "in_2", "[running succeeded]")
-		if n := count(t, db, "SELECT total FROM runs WHERE id = $1 AND status = 'succeeded'", r.row(t, root).RunID); n != 3 {
+		if n := dbtest.Count(t, db, "SELECT total FROM runs WHERE id = $1 AND status = 'succeeded'", r.row(t, root).RunID); n != 3 {
 			t.Errorf("the run has %d executions", n)
 		}
 	})
@@ -89,7 +89,7 @@ func TestTheWordsOfAnAgentComeInAnyOrder(t *testing.T) {
 		r.observe(t, orphan)
 		orphan.ParentID = "a"
 		r.observe(t, orphan)
-		if n := count(t, db, "SELECT count(*) FROM events WHERE kind = 'execution.adopted' AND execution_id = 'b' AND run_id = $1", row.RunID); n != 1 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM events WHERE kind = 'execution.adopted' AND execution_id = 'b' AND run_id = $1", row.RunID); n != 1 {
 			t.Errorf("the event log knows of %d parents that came late", n) // pictures of the run follow it
 		}
 		if b := r.row(t, "b"); b.ParentID == nil || *b.ParentID != "a" || b.RunID != row.RunID || b.Workflow() != "wf_1" {
@@ -159,12 +159,12 @@ func TestCallsInsideAnAgentTakeNoPlaceOfItsCap(t *testing.T) {
 		calls, answer := make(chan *http.Request, 2), make(chan struct{}, 2)
 		r := build(t, db, settings{agent: holding(calls, answer), cap: 2})
 		first := r.submit(t, call(`{}`))
-		soon(t, calls)
+		dbtest.Soon(t, calls)
 		for _, id := range []string{"in_1", "in_2", "in_3"} {
 			r.observe(t, local(id, first, models.Running))
 		}
 		r.submit(t, call(`{}`))
-		soon(t, calls)
+		dbtest.Soon(t, calls)
 		close(answer)
 	})
 }

@@ -93,7 +93,7 @@ func TestNoOrderOfWordsBreaksAnExecution(t *testing.T) {
 				m.sayAll(rapid.SliceOfN(rapid.SampledFrom(names), herd, herd).Draw(rt, "words"))
 				m.nothingRisesAgain()
 			}
-			change(t, db, "DELETE FROM notices")
+			dbtest.Change(t, db, "DELETE FROM notices")
 		})
 		audit(t, r)
 	})
@@ -160,7 +160,7 @@ func (m *machine) disturb(how string) {
 		m.r.nodes.set("http://127.0.0.1:1")
 		err = m.r.SweepPending(m.t.Context())
 	case "limits":
-		change(m.t, m.r.db, "UPDATE executions SET deadline_at = 1 WHERE finished_at IS NULL AND substr(id, 30, 1) IN ('0', '1', '2', '3')")
+		dbtest.Change(m.t, m.r.db, "UPDATE executions SET deadline_at = 1 WHERE finished_at IS NULL AND substr(id, 30, 1) IN ('0', '1', '2', '3')")
 		err = m.r.SweepDeadlines(m.t.Context())
 	}
 	if err != nil {

@@ -38,13 +38,13 @@ func TestTheAgentIsToldOfACancel(t *testing.T) {
 		notices := make(chan *http.Request, 10)
 		r := newRig(t, db, told(notices, 503, 200))
 		id := r.submit(t, call(`{}`))
-		eventually(t, "the node has it", func() bool { return len(r.kinds(t, id)) == 3 })
+		dbtest.Eventually(t, "the node has it", func() bool { return len(r.kinds(t, id)) == 3 })
 		done, err := r.Cancel(t.Context(), id, "not needed")
 		if err != nil || done.Previous != models.Running || done.Row.Status != models.Cancelled {
 			t.Fatalf("%+v, %v", done, err)
 		}
 		for range 2 { // the first answer is 503: told again
-			n := soon(t, notices)
+			n := dbtest.Soon(t, notices)
 			if n.URL.Path != "/_internal/executions/"+id+"/cancel" || n.Header.Get("X-Execution-ID") != id {
 				t.Errorf("%s, %v", n.URL, n.Header)
 			}
@@ -53,9 +53,9 @@ func TestTheAgentIsToldOfACancel(t *testing.T) {
 				t.Errorf("%v, %v", body, err)
 			}
 		}
-		eventually(t, "it is on record", func() bool { return len(r.kinds(t, id)) == 5 })
+		dbtest.Eventually(t, "it is on record", func() bool { return len(r.kinds(t, id)) == 5 })
 		wantKinds(t, r, id, "[queued running released cancelled notice]")
-		if n := count(t, db, "SELECT count(*) FROM notices WHERE status = 'delivered' AND attempt = 2"); n != 1 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM notices WHERE status = 'delivered' AND attempt = 2"); n != 1 {
 			t.Error("the notice is not delivered at the second attempt")
 		}
 		if len(notices) != 0 {
@@ -73,19 +73,19 @@ func TestANoticeIsGivenUpAndThatIsOnRecord(t *testing.T) {
 		notices := make(chan *http.Request, 10)
 		r := newRig(t, db, told(notices, 500))
 		id := r.submit(t, call(`{}`))
-		eventually(t, "the node has it", func() bool { return len(r.kinds(t, id)) == 3 })
+		dbtest.Eventually(t, "the node has it", func() bool { return len(r.kinds(t, id)) == 3 })
 		if _, err := r.Cancel(t.Context(), id, ""); err != nil {
 			t.Fatal(err)
 		}
 		for attempt := 1; attempt <= 4; attempt++ {
-			soon(t, notices)
-			eventually(t, "it is on record", func() bool {
-				return count(t, db, "SELECT count(*) FROM notices WHERE attempt = $1 AND status <> 'running'", attempt) == 1
+			dbtest.Soon(t, notices)
+			dbtest.Eventually(t, "it is on record", func() bool {
+				return dbtest.Count(t, db, "SELECT count(*) FROM notices WHERE attempt = $1 AND status <> 'running'", attempt) == 1
 			})
 			c.advance(time.Minute)
 			r.Wake()
 		}
-		eventually(t, "it is given up", func() bool { return count(t, db, "SELECT count(*) FROM notices WHERE status = 'failed'") == 1 })
+		dbtest.Eventually(t, "it is given up", func() bool { return dbtest.Count(t, db, "SELECT count(*) FROM notices WHERE status = 'failed'") == 1 })
 		history, err := r.History(t.Context(), id, 0, 10)
 		if err != nil || !strings.Contains(*history[len(history)-1].Data, "not delivered") {
 			t.Errorf("%v, %v", history, err)
@@ -105,7 +105,7 @@ func TestWhatNobodyHasIsCancelledWithoutAWord(t *testing.T) {
 				t.Errorf("%+v, %v", done, err)
 			}
 		}
-		if n := count(t, db, "SELECT count(*) FROM notices"); n != 0 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM notices"); n != 0 {
 			t.Errorf("%d notices", n)
 		}
 		r.take(t, 0)
@@ -167,16 +167,16 @@ func TestOneEndWinsEveryRace(t *testing.T) {
 			}
 			wg.Wait()
 		}
-		if n := count(t, db, "SELECT count(*) FROM executions WHERE finished_at IS NULL"); n != 0 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM executions WHERE finished_at IS NULL"); n != 0 {
 			t.Errorf("%d have no end", n)
 		}
-		if n := count(t, db, "SELECT count(*) FROM events WHERE kind IN ('execution.succeeded', 'execution.failed', 'execution.timeout', 'execution.cancelled')"); n != races {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM events WHERE kind IN ('execution.succeeded', 'execution.failed', 'execution.timeout', 'execution.cancelled')"); n != races {
 			t.Errorf("%d ends in the history of %d", n, races)
 		}
-		if n := count(t, db, "SELECT count(*) FROM webhook_deliveries d JOIN executions e ON e.id = d.execution_id AND d.event = CASE WHEN e.status = 'succeeded' THEN 'execution.completed' ELSE 'execution.failed' END"); n != races {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM webhook_deliveries d JOIN executions e ON e.id = d.execution_id AND d.event = CASE WHEN e.status = 'succeeded' THEN 'execution.completed' ELSE 'execution.failed' END"); n != races {
 			t.Errorf("%d webhooks that fit", n)
 		}
-		if n := count(t, db, "SELECT count(*) FROM executions WHERE status = 'cancelled'"); n != int(won[0].Load()) {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM executions WHERE status = 'cancelled'"); n != int(won[0].Load()) {
 			t.Errorf("%d were cancelled, %d were told so", n, won[0].Load())
 		}
 		audit(t, r)

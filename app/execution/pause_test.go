@@ -45,7 +45,7 @@ func TestWhatIsPausedBeforeItsDispatchIsDispatchedWhenResumed(t *testing.T) {
 		}
 		r.end(t, taken[0], execution.Answers, `1`)
 		wantKinds(t, r, id, "[queued paused queued running succeeded]")
-		if n := count(t, db, "SELECT count(*) FROM audit_log WHERE action = 'execution.paused' AND object = $1 AND reason = 'look first'", id); n != 1 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM audit_log WHERE action = 'execution.paused' AND object = $1 AND reason = 'look first'", id); n != 1 {
 			t.Errorf("%d entries on the record", n)
 		}
 	})
@@ -61,11 +61,11 @@ func TestAResultThatComesWhilePausedCountsWhenResumed(t *testing.T) {
 			echo(w, req)
 		})
 		held := r.submit(t, call(`{"x":1}`))
-		soon(t, calls)
+		dbtest.Soon(t, calls)
 		r.pause(t, held, models.Running)
 		close(open)
-		eventually(t, "the answer to be kept", func() bool {
-			return count(t, db, "SELECT count(*) FROM events WHERE execution_id = $1 AND kind = 'execution.report_kept'", held) == 1
+		dbtest.Eventually(t, "the answer to be kept", func() bool {
+			return dbtest.Count(t, db, "SELECT count(*) FROM events WHERE execution_id = $1 AND kind = 'execution.report_kept'", held) == 1
 		})
 		wantStatus(t, r.row(t, held), models.Paused)
 		r.unpause(t, held, models.Succeeded)
@@ -77,8 +77,8 @@ func TestAnAgentThatReportsWhilePausedDoesNotResume(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		r := newRig(t, db, accepts)
 		id := r.submit(t, call(`{}`))
-		eventually(t, "the agent to take the call", func() bool {
-			return count(t, db, "SELECT count(*) FROM events WHERE execution_id = $1 AND kind = 'execution.released'", id) == 1
+		dbtest.Eventually(t, "the agent to take the call", func() bool {
+			return dbtest.Count(t, db, "SELECT count(*) FROM events WHERE execution_id = $1 AND kind = 'execution.released'", id) == 1
 		})
 		r.pause(t, id, models.Running)
 		token := r.TokenOf(id, 1)

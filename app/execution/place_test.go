@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/database/dbtest"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/models"
 )
@@ -44,7 +45,7 @@ func TestThePlaceCountsTurnsNotQueues(t *testing.T) {
 func TestThePlaceNamesTheLimit(t *testing.T) {
 	eachWithClock(t, func(t *testing.T, db *database.DB, c *clock) {
 		r := quiet(t, db)
-		change(t, db, "UPDATE node_queues SET max_concurrency = 3 WHERE node_id = 'n'")
+		dbtest.Change(t, db, "UPDATE node_queues SET max_concurrency = 3 WHERE node_id = 'n'")
 		limitFunction(t, db, "f", 1, 0)
 		first, id, third := r.submit(t, asked("a", "f", 5)), r.submit(t, asked("a", "f", 5)), r.submit(t, asked("a", "f", 5))
 		running := r.take(t, 1)[0]
@@ -69,7 +70,7 @@ func TestThePlaceNamesTheLimit(t *testing.T) {
 		if r.row(t, id).Status == models.Running {
 			left = third
 		}
-		change(t, db, "UPDATE node_queues SET max_concurrency = 0 WHERE node_id = 'n'")
+		dbtest.Change(t, db, "UPDATE node_queues SET max_concurrency = 0 WHERE node_id = 'n'")
 		limitFunction(t, db, "f", 0, 30)
 		r.take(t, 2) // one of each function
 		last := r.submit(t, asked("a", "f", 5))

@@ -215,11 +215,11 @@ func TestAFullQueueRefusesAndLeavesNoRow(t *testing.T) {
 		r := build(t, db, settings{still: true, options: func(o *execution.Options) { o.NodeDepth = depth }})
 		r.nodes.set("http://127.0.0.1:1")
 		accepted, refused := submitAll(t, r, burst)
-		if accepted != count(t, db, "SELECT count(*) FROM executions") {
-			t.Errorf("%d were accepted, %d rows are there", accepted, count(t, db, "SELECT count(*) FROM executions"))
+		if accepted != dbtest.Count(t, db, "SELECT count(*) FROM executions") {
+			t.Errorf("%d were accepted, %d rows are there", accepted, dbtest.Count(t, db, "SELECT count(*) FROM executions"))
 		}
 		for table, where := range map[string]string{"execution_payloads": "", "events": " WHERE execution_id IS NOT NULL"} {
-			if n := count(t, db, "SELECT count(*) FROM "+table+where); n != accepted {
+			if n := dbtest.Count(t, db, "SELECT count(*) FROM "+table+where); n != accepted {
 				t.Errorf("%d rows of %s for %d executions", n, table, accepted)
 			}
 		}
@@ -265,7 +265,7 @@ func TestTheDepthOfANodeAndOfAFunctionIsKept(t *testing.T) {
 		if n := fill("n.f", 1); n != 10 {
 			t.Errorf("%d were accepted for a function of depth 10", n)
 		}
-		if n := fill("n", 5); n != 20 || count(t, db, "SELECT count(*) FROM executions") != 30 {
+		if n := fill("n", 5); n != 20 || dbtest.Count(t, db, "SELECT count(*) FROM executions") != 30 {
 			t.Errorf("%d more were accepted for a node of depth 30", n)
 		}
 		limitDepth(t, db, 10)
@@ -285,7 +285,7 @@ func TestTheDepthOfANodeAndOfAFunctionIsKept(t *testing.T) {
 
 func limitDepth(t *testing.T, db *database.DB, depth int) {
 	t.Helper()
-	change(t, db, `INSERT INTO function_queues (node_id, function, max_concurrency, max_depth, max_per_minute, open_at) VALUES ('n', 'f', 0, $1, 0, 0)`, depth)
+	dbtest.Change(t, db, `INSERT INTO function_queues (node_id, function, max_concurrency, max_depth, max_per_minute, open_at) VALUES ('n', 'f', 0, $1, 0, 0)`, depth)
 }
 
 // A request that is repeated with its key was accepted long ago: the queue being full now does not concern it.
@@ -318,7 +318,7 @@ func TestAFullServerRefusesAndLeavesNoRow(t *testing.T) {
 		r := build(t, db, settings{still: true, options: func(o *execution.Options) { o.QueueDepth = depth }})
 		r.nodes.set("http://127.0.0.1:1")
 		accepted, refused := submitAll(t, r, burst)
-		if n := count(t, db, "SELECT count(*) FROM executions"); n != accepted {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM executions"); n != accepted {
 			t.Errorf("%d were accepted, %d rows are there", accepted, n)
 		}
 		if accepted > depth || accepted < depth*9/10 { // what is on its way takes room, too
@@ -365,8 +365,8 @@ func TestABurstBelowTheDepthIsAcceptedWhole(t *testing.T) {
 		if accepted != 300 {
 			t.Fatalf("accepted %d: %v", accepted, refused[0])
 		}
-		eventually(t, "all have ended", func() bool {
-			return count(t, db, "SELECT count(*) FROM executions WHERE status = 'succeeded'") == 300
+		dbtest.Eventually(t, "all have ended", func() bool {
+			return dbtest.Count(t, db, "SELECT count(*) FROM executions WHERE status = 'succeeded'") == 300
 		})
 		if g.most.Load() > 10 {
 			t.Errorf("the agent had %d calls at once", g.most.Load())

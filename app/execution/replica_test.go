@@ -39,7 +39,7 @@ func TestAReplicasDeathIsNoFailureOfTheAgent(t *testing.T) {
 			if row.Failures != 0 || row.Redeliveries != lost || row.LeaseOwner != nil {
 				t.Errorf("failures %d, redeliveries %d, owner %v", row.Failures, row.Redeliveries, row.LeaseOwner)
 			}
-			eventually(t, "it is due again", func() bool { return r.row(t, id).AvailableAt <= db.NowMs() })
+			dbtest.Eventually(t, "it is due again", func() bool { return r.row(t, id).AvailableAt <= db.NowMs() })
 		}
 		r.end(t, r.take(t, 1)[0], execution.Answers, `"done"`)
 		row := r.row(t, id)
@@ -67,7 +67,7 @@ func TestWhoeverAskedNotToBeRepeatedIsNot(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantStatus(t, r.row(t, only), models.Failed)
-			eventually(t, "it is due again", func() bool { return r.row(t, capped).AvailableAt <= db.NowMs() })
+			dbtest.Eventually(t, "it is due again", func() bool { return r.row(t, capped).AvailableAt <= db.NowMs() })
 		}
 		for id, kinds := range map[string]string{only: "[queued running failed]", capped: "[queued running redelivered running redelivered running failed]"} {
 			row := r.row(t, id)
@@ -93,7 +93,7 @@ func TestAZombieIsFenced(t *testing.T) {
 		}
 		r.end(t, zombie, execution.Answers, `"of the zombie, before the second attempt"`)
 		wantStatus(t, r.row(t, id), models.Queued)
-		eventually(t, "it is due again", func() bool { return r.row(t, id).AvailableAt <= db.NowMs() })
+		dbtest.Eventually(t, "it is due again", func() bool { return r.row(t, id).AvailableAt <= db.NowMs() })
 		second := r.take(t, 1)[0]
 		r.end(t, zombie, execution.Fails, "of the zombie, during the second attempt")
 		wantStatus(t, r.row(t, id), models.Running)
@@ -121,15 +121,15 @@ func TestTheCallOfALostTermIsHungUpAndRepeated(t *testing.T) {
 		answer := make(chan struct{})
 		r := build(t, db, settings{agent: holding(calls, answer)})
 		id := r.submit(t, call(`{"a":1}`))
-		first := soon(t, calls)
+		first := dbtest.Soon(t, calls)
 		r.loseLease(t)
 		if err := r.Reap(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		second := soon(t, calls)
+		second := dbtest.Soon(t, calls)
 		select {
 		case <-first.Context().Done():
-		case <-time.After(patience):
+		case <-time.After(dbtest.Patience):
 			t.Fatal("the first call was not hung up")
 		}
 		for n, request := range []*http.Request{first, second} {
@@ -184,7 +184,7 @@ func TestWorkThatIsOursAndThatNobodyDoesIsFound(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		r := build(t, db, settings{still: true})
 		id := r.submit(t, call(`{}`)) // pending: the node is not there yet
-		change(t, db, "UPDATE executions SET status = 'running', attempt = 1, lease_owner = $1 WHERE id = $2", r.replica.ID(), id)
+		dbtest.Change(t, db, "UPDATE executions SET status = 'running', attempt = 1, lease_owner = $1 WHERE id = $2", r.replica.ID(), id)
 		held := call(`{}`)
 		r.nodes.set("http://127.0.0.1:1")
 		r.submit(t, held)
@@ -256,12 +256,12 @@ func TestACallThatIsTakenOverDuringTheWaitIsInNobodysHand(t *testing.T) {
 			w.WriteHeader(http.StatusAccepted)
 		})
 		id := r.submit(t, call(`{}`))
-		soon(t, calls)
+		dbtest.Soon(t, calls)
 		if _, err := r.Report(t.Context(), id, says(models.Waiting, "")); err != nil {
 			t.Fatal(err)
 		}
 		close(accept)
-		eventually(t, "nobody has the call open", func() bool { return r.row(t, id).HeldBy == nil })
+		dbtest.Eventually(t, "nobody has the call open", func() bool { return r.row(t, id).HeldBy == nil })
 		if _, err := r.Report(t.Context(), id, says(models.Running, "")); err != nil {
 			t.Fatal(err)
 		}
@@ -288,10 +288,10 @@ func TestDrainingPutsBackWhatDoesNotEnd(t *testing.T) {
 			defer close(waited)
 			f, callErr = r.Call(context.Background(), sync, false)
 		}()
-		soon(t, calls)
-		soon(t, calls)
+		dbtest.Soon(t, calls)
+		dbtest.Soon(t, calls)
 		r.Drain(past())
-		soon(t, waited)
+		dbtest.Soon(t, waited)
 		if callErr != nil {
 			t.Fatal(callErr)
 		}
@@ -320,15 +320,15 @@ func TestDrainingLetsCallsEnd(t *testing.T) {
 		answer := make(chan struct{})
 		r := build(t, db, settings{agent: holding(calls, answer)})
 		id := r.submit(t, call(`{}`))
-		soon(t, calls)
+		dbtest.Soon(t, calls)
 		drained := make(chan struct{})
 		go func() {
 			defer close(drained)
 			r.Drain(context.Background())
 		}()
-		eventually(t, "it drains", r.Draining)
+		dbtest.Eventually(t, "it drains", r.Draining)
 		close(answer)
-		soon(t, drained)
+		dbtest.Soon(t, drained)
 		wantStatus(t, r.row(t, id), models.Succeeded)
 	})
 }
@@ -347,10 +347,12 @@ func TestCallsThatComeWhileDraining(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, "calls flow", func() bool { return count(t, db, "SELECT count(*) FROM (SELECT 1 FROM executions LIMIT 20) e") == 20 })
+		dbtest.Eventually(t, "calls flow", func() bool {
+			return dbtest.Count(t, db, "SELECT count(*) FROM (SELECT 1 FROM executions LIMIT 20) e") == 20
+		})
 		r.Drain(past())
 		wg.Wait()
-		if n := count(t, db, "SELECT count(*) FROM executions WHERE status NOT IN ('queued', 'succeeded')"); n != 0 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM executions WHERE status NOT IN ('queued', 'succeeded')"); n != 0 {
 			t.Errorf("%d executions are neither ended nor queued", n)
 		}
 	})
@@ -434,22 +436,22 @@ func TestTheDatabaseIsAwayForAWhile(t *testing.T) {
 				return now >= start+n
 			}
 		}
-		eventually(t, "work is accepted", some(30))
+		dbtest.Eventually(t, "work is accepted", some(30))
 		own.cut() // connections break in the middle of everything
-		eventually(t, "work is accepted again", some(30))
+		dbtest.Eventually(t, "work is accepted again", some(30))
 		own.away()
 		failures := refused.Load()
-		eventually(t, "submissions fail", func() bool { return refused.Load() > failures+10 })
+		dbtest.Eventually(t, "submissions fail", func() bool { return refused.Load() > failures+10 })
 		own.back()
-		eventually(t, "work is accepted again", some(30))
+		dbtest.Eventually(t, "work is accepted again", some(30))
 		stop()
 		wg.Wait()
 		accepted.Range(func(id, _ any) bool {
 			wantStatus(t, r.finish(t, id.(string)).Row, models.Succeeded)
 			return true
 		})
-		eventually(t, "nothing is left open, accepted or not", func() bool {
-			return count(t, r.db, "SELECT count(*) FROM executions WHERE finished_at IS NULL") == 0
+		dbtest.Eventually(t, "nothing is left open, accepted or not", func() bool {
+			return dbtest.Count(t, r.db, "SELECT count(*) FROM executions WHERE finished_at IS NULL") == 0
 		})
 		audit(t, r)
 	})
@@ -502,11 +504,11 @@ func audit(t *testing.T, r *rig) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if n := count(t, r.db, `SELECT count(*) FROM executions e WHERE e.has_webhook AND (e.finished_at IS NOT NULL) <>
+	if n := dbtest.Count(t, r.db, `SELECT count(*) FROM executions e WHERE e.has_webhook AND (e.finished_at IS NOT NULL) <>
 		((SELECT count(*) FROM webhook_deliveries d WHERE d.execution_id = e.id) = 1)`); n != 0 {
 		t.Errorf("%d executions have too many or too few webhooks", n)
 	}
-	if n := count(t, r.db, "SELECT count(*) FROM executions WHERE (finished_at IS NOT NULL) <> (status IN ('succeeded', 'failed', 'timeout', 'cancelled'))"); n != 0 {
+	if n := dbtest.Count(t, r.db, "SELECT count(*) FROM executions WHERE (finished_at IS NOT NULL) <> (status IN ('succeeded', 'failed', 'timeout', 'cancelled'))"); n != 0 {
 		t.Errorf("%d executions have an end and no end", n)
 	}
 }

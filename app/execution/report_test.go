@@ -135,7 +135,7 @@ func TestAReportOfAnEarlierAttemptIsStale(t *testing.T) {
 		if f, err := r.Report(t.Context(), id, says(models.Failed, r.TokenOf(id, 1))); err != nil || f.Row.Status != models.Queued || f.Row.Failures != 1 {
 			t.Fatalf("%+v, %v", f.Row, err)
 		}
-		eventually(t, "it is due", func() bool { return r.row(t, id).AvailableAt <= db.NowMs() })
+		dbtest.Eventually(t, "it is due", func() bool { return r.row(t, id).AvailableAt <= db.NowMs() })
 		second := r.take(t, 1)[0]
 		r.end(t, second, execution.Accepts, "")
 		for _, status := range []models.Status{models.Succeeded, models.Failed, models.Running} {
@@ -333,8 +333,8 @@ func TestWhatALostInstanceHadOfAnIdempotentFunctionIsGivenToAnother(t *testing.T
 func TestOrphansAreFoundAfterAGrace(t *testing.T) {
 	eachWithClock(t, func(t *testing.T, db *database.DB, c *clock) {
 		r, id := accepted(t, db)
-		change(t, db, "INSERT INTO nodes (id, team_id, group_id, version, deployment, registration, registered_at, updated_at) VALUES ('n', '', '', '', 'long_running', '', 0, 0)")
-		change(t, db, `INSERT INTO instances (id, node_id, base_url, version, lifecycle, health, heartbeats, registered_at, heartbeat_at)
+		dbtest.Change(t, db, "INSERT INTO nodes (id, team_id, group_id, version, deployment, registration, registered_at, updated_at) VALUES ('n', '', '', '', 'long_running', '', 0, 0)")
+		dbtest.Change(t, db, `INSERT INTO instances (id, node_id, base_url, version, lifecycle, health, heartbeats, registered_at, heartbeat_at)
 			VALUES ('an instance', 'n', '', '', 'ready', 'active', true, 0, 0)`)
 		sweep := func(want models.Status) {
 			t.Helper()
@@ -344,7 +344,7 @@ func TestOrphansAreFoundAfterAGrace(t *testing.T) {
 			wantStatus(t, r.row(t, id), want)
 		}
 		sweep(models.Running)
-		change(t, db, "UPDATE instances SET lifecycle = 'offline', stopped_at = $1 WHERE id = 'an instance'", db.NowMs())
+		dbtest.Change(t, db, "UPDATE instances SET lifecycle = 'offline', stopped_at = $1 WHERE id = 'an instance'", db.NowMs())
 		sweep(models.Running)
 		c.advance(61 * time.Second)
 		sweep(models.Failed)
@@ -395,7 +395,7 @@ func TestDeadlinesEndWhateverIsOpen(t *testing.T) {
 		}
 		wantStatus(t, r.row(t, unlimited), models.Queued)
 		// The agents that had the two running calls are told.
-		if n := count(t, db, "SELECT count(*) FROM notices WHERE execution_id IN ($1, $2)", open, accepted); n != 2 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM notices WHERE execution_id IN ($1, $2)", open, accepted); n != 2 {
 			t.Errorf("%d notices", n)
 		}
 		audit(t, r)

@@ -38,7 +38,7 @@ func TestARerunKeepsWhatWasAskedForAndNothingElse(t *testing.T) {
 		if reruns, err := r.Reruns(t.Context(), waited.Row.ID, 10); err != nil || len(reruns) != 1 || reruns[0].ID != again.Row.ID {
 			t.Errorf("reruns: %v %v", reruns, err)
 		}
-		change(t, db, "DELETE FROM execution_payloads WHERE execution_id = $1 AND kind = $2", waited.Row.ID, int16(models.PayloadInput))
+		dbtest.Change(t, db, "DELETE FROM execution_payloads WHERE execution_id = $1 AND kind = $2", waited.Row.ID, int16(models.PayloadInput))
 		if _, err := r.Rerun(t.Context(), waited.Row.ID, execution.Again{}); !errors.Is(err, execution.ErrNoInput) {
 			t.Errorf("without an input: %v", err)
 		}

@@ -283,7 +283,7 @@ func TestAnIdempotentFunctionIsPassedOnByAnInstanceThatFails(t *testing.T) {
 				if f.Row.Attempt != 1 {
 					t.Errorf("attempt %d", f.Row.Attempt)
 				}
-				if n := count(t, db, "SELECT count(*) FROM events WHERE kind = 'execution.rerouted'"); n != c.rerouted {
+				if n := dbtest.Count(t, db, "SELECT count(*) FROM events WHERE kind = 'execution.rerouted'"); n != c.rerouted {
 					t.Errorf("%d notes of it", n)
 				}
 			})
@@ -305,7 +305,7 @@ func TestAnIdempotentFunctionDoesNotWaitForAnInstanceThatHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantStatus(t, f.Row, models.Succeeded)
-		soon(t, calls)
+		dbtest.Soon(t, calls)
 	})
 }
 
@@ -336,7 +336,7 @@ func TestWorkWaitsBehindOpenBreakers(t *testing.T) {
 		r := newRig(t, db, echo)
 		r.nodes.resting.Store(true)
 		id := r.submit(t, call(`{}`))
-		eventually(t, "it is back in the queue", func() bool {
+		dbtest.Eventually(t, "it is back in the queue", func() bool {
 			row := r.row(t, id)
 			return row.Status == models.Queued && row.AvailableAt > row.CreatedAt+4000
 		})
@@ -384,12 +384,12 @@ func TestASyncCallToACappedNodeWithoutInstanceFails(t *testing.T) {
 			}
 			ended <- f
 		}()
-		eventually(t, "it is written down", func() bool { return count(t, db, "SELECT count(*) FROM executions") == 1 })
+		dbtest.Eventually(t, "it is written down", func() bool { return dbtest.Count(t, db, "SELECT count(*) FROM executions") == 1 })
 		if err := r.SweepPending(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		r.end(t, r.take(t, 1)[0], execution.Unreached, "nobody there")
-		wantStatus(t, soon(t, ended).Row, models.Failed)
+		wantStatus(t, dbtest.Soon(t, ended).Row, models.Failed)
 	})
 }
 

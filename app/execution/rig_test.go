@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/database/dbtest"
 	"github.com/agentfield/agentfield/app/event"
@@ -30,12 +28,8 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", rounds); err != nil {
 		panic(err)
 	}
-	// GORM's cache of prepared statements keeps one goroutine per database and offers no way to end it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
+	dbtest.Main(m)
 }
-
-// patience is how long anything may take before it counts as stuck.
-const patience = 30 * time.Second
 
 // rig is the service with nodes whose function "f" is a Go handler.
 type rig struct {
@@ -160,9 +154,9 @@ func build(t *testing.T, db *database.DB, with settings) *rig {
 		n.set(serve(t, with.agent))
 	}
 	for _, url := range n.urls {
-		change(t, db, `INSERT INTO nodes (id, team_id, group_id, version, deployment, registration, registered_at, updated_at)
+		dbtest.Change(t, db, `INSERT INTO nodes (id, team_id, group_id, version, deployment, registration, registered_at, updated_at)
 			VALUES ('n', '', '', '', 'long_running', '', 0, 0) ON CONFLICT DO NOTHING`)
-		change(t, db, `INSERT INTO instances (id, node_id, base_url, version, lifecycle, health, heartbeats, registered_at, heartbeat_at)
+		dbtest.Change(t, db, `INSERT INTO instances (id, node_id, base_url, version, lifecycle, health, heartbeats, registered_at, heartbeat_at)
 			VALUES ($1, 'n', $1, '', 'ready', 'active', true, 0, 0) ON CONFLICT DO NOTHING`, url)
 	}
 	hub := event.NewHub()
@@ -264,7 +258,7 @@ func past() context.Context {
 // register gives a node its queue, as registration does.
 func register(t *testing.T, db *database.DB, node string, limit int) {
 	t.Helper()
-	change(t, db, `INSERT INTO node_queues (node_id, max_concurrency, max_depth, last_claim_at) VALUES ($1, $2, 0, 0)
+	dbtest.Change(t, db, `INSERT INTO node_queues (node_id, max_concurrency, max_depth, last_claim_at) VALUES ($1, $2, 0, 0)
 		ON CONFLICT (node_id) DO UPDATE SET max_concurrency = excluded.max_concurrency`, node, limit)
 }
 
@@ -291,7 +285,7 @@ func replicas(t *testing.T, c database.Config, with ...settings) []*rig {
 	}
 	for _, r := range rigs {
 		r.replica.Loop().Wake()
-		eventually(t, "the replicas know each other", func() bool { return r.replica.Others() == len(with)-1 })
+		dbtest.Eventually(t, "the replicas know each other", func() bool { return r.replica.Others() == len(with)-1 })
 	}
 	return rigs
 }
@@ -320,52 +314,6 @@ func eachWithClock(t *testing.T, fn func(t *testing.T, db *database.DB, c *clock
 		c.Clock = hands.now
 		fn(t, dbtest.Open(t, c), hands)
 	})
-}
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("after %s not yet: %s", patience, what)
-		}
-	}
-}
-
-// soon receives what must come.
-func soon[T any](t *testing.T, c <-chan T) (got T) {
-	t.Helper()
-	select {
-	case got = <-c:
-	case <-time.After(patience):
-		t.Fatalf("nothing came within %s", patience)
-	}
-	return got
-}
-
-func change(t *testing.T, db *database.DB, statement string, args ...any) {
-	t.Helper()
-	err := db.Tx(t.Context(), func(tx *database.Tx) error {
-		_, err := tx.Exec(t.Context(), statement, args...)
-		return err
-	})
-	if err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
-}
-
-func count(t *testing.T, db *database.DB, query string, args ...any) int {
-	t.Helper()
-	var n int
-	if err := db.QueryRow(t.Context(), query, args, &n); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-	return n
 }
 
 func echo(w http.ResponseWriter, r *http.Request) {
@@ -431,7 +379,7 @@ func (r *rig) row(t *testing.T, id string) *models.Execution {
 func (r *rig) becomes(t *testing.T, id string, status models.Status) *models.Execution {
 	t.Helper()
 	var row *models.Execution
-	eventually(t, fmt.Sprintf("%s is %s", id, status), func() bool {
+	dbtest.Eventually(t, fmt.Sprintf("%s is %s", id, status), func() bool {
 		row = r.row(t, id)
 		return row.Status == status
 	})
@@ -462,10 +410,10 @@ func (r *rig) end(t *testing.T, w execution.Taken, o execution.Outcome, text str
 func (r *rig) loseLease(t *testing.T) {
 	t.Helper()
 	term := r.replica.Term()
-	change(t, r.db, "UPDATE replicas SET expires_at = 0 WHERE id = $1", term.ID)
+	dbtest.Change(t, r.db, "UPDATE replicas SET expires_at = 0 WHERE id = $1", term.ID)
 	r.replica.Loop().Wake()
 	<-term.Context().Done()
-	eventually(t, "a new term", func() bool { return r.replica.ID() != term.ID })
+	dbtest.Eventually(t, "a new term", func() bool { return r.replica.ID() != term.ID })
 }
 
 func (r *rig) kinds(t *testing.T, id string) []string {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/agentfield/agentfield/app/database"
+	"github.com/agentfield/agentfield/app/database/dbtest"
 	"github.com/agentfield/agentfield/app/execution"
 	"github.com/agentfield/agentfield/app/filter"
 )
@@ -36,18 +37,18 @@ func searchable(t *testing.T, db *database.DB) {
 		if e.took > 0 {
 			finished = created + e.took
 		}
-		change(t, db, `INSERT INTO executions (id, run_id, session_id, actor_id, parent_id, node_id, function, function_kind, mode, status, available_at,
+		dbtest.Change(t, db, `INSERT INTO executions (id, run_id, session_id, actor_id, parent_id, node_id, function, function_kind, mode, status, available_at,
 			attempt, failures, max_attempts, redeliveries, has_webhook, created_at, started_at, finished_at, error_message, error_code, input_bytes,
 			result_bytes, holds, rounds) VALUES ($1, $2, $3, $4, $5, $6, $7, 'reasoner', $8, $9, $10, $11, 0, 3, 0, $12, $10, $10, $13, $14, $15, 0, 0, 0, $16)`,
 			e.id, "run_"+e.id, e.session, e.actor, e.parent, e.node, e.function, e.mode, e.status, created, e.attempt, e.hook, finished, e.message, e.code, e.rounds)
 	}
-	change(t, db, `INSERT INTO runs (id, root_id, node_id, function, status, total, waiting, succeeded, failed, timeout, cancelled, roots, worst_root, created_at, finished_at)
+	dbtest.Change(t, db, `INSERT INTO runs (id, root_id, node_id, function, status, total, waiting, succeeded, failed, timeout, cancelled, roots, worst_root, created_at, finished_at)
 		SELECT run_id, id, node_id, function, status, 1, CASE WHEN status = 'waiting' THEN 1 ELSE 0 END, CASE WHEN status = 'succeeded' THEN 1 ELSE 0 END,
 			CASE WHEN status = 'failed' THEN 1 ELSE 0 END, CASE WHEN status = 'timeout' THEN 1 ELSE 0 END, CASE WHEN status = 'cancelled' THEN 1 ELSE 0 END,
 			CASE WHEN parent_id IS NULL THEN 1 ELSE 0 END, 0, created_at, finished_at FROM executions WHERE true`)
-	change(t, db, `UPDATE runs SET status = CASE WHEN roots = 0 THEN 'succeeded' ELSE status END, worst_root = timeout * 2 + cancelled WHERE true`)
-	change(t, db, `INSERT INTO run_aliases (workflow_id, run_id) VALUES ('wf-billing', 'run_exec_bb4')`)
-	change(t, db, `INSERT INTO events (execution_id, node_id, kind, attempt, at) VALUES ('exec_aa1', 'support-eu', 'execution.note', 1, $1)`, now)
+	dbtest.Change(t, db, `UPDATE runs SET status = CASE WHEN roots = 0 THEN 'succeeded' ELSE status END, worst_root = timeout * 2 + cancelled WHERE true`)
+	dbtest.Change(t, db, `INSERT INTO run_aliases (workflow_id, run_id) VALUES ('wf-billing', 'run_exec_bb4')`)
+	dbtest.Change(t, db, `INSERT INTO events (execution_id, node_id, kind, attempt, at) VALUES ('exec_aa1', 'support-eu', 'execution.note', 1, $1)`, now)
 }
 
 func (r *rig) search(t *testing.T, text string) []string {
@@ -165,9 +166,9 @@ func TestSuggestionsBeginAsTyped(t *testing.T) {
 	eachWithClock(t, func(t *testing.T, db *database.DB, _ *clock) {
 		r := newRig(t, db, echo)
 		searchable(t, db)
-		change(t, db, `INSERT INTO nodes (id, team_id, group_id, version, deployment, registration, registered_at, updated_at)
+		dbtest.Change(t, db, `INSERT INTO nodes (id, team_id, group_id, version, deployment, registration, registered_at, updated_at)
 			VALUES ('support-us', '', '', '', 'long_running', '{}', 1, 1) ON CONFLICT DO NOTHING`)
-		change(t, db, `INSERT INTO functions (node_id, name, kind, description, tags, position) VALUES ('support-us', 'greet', 'reasoner', '', '[]', 0)`)
+		dbtest.Change(t, db, `INSERT INTO functions (node_id, name, kind, description, tags, position) VALUES ('support-us', 'greet', 'reasoner', '', '[]', 0)`)
 		for _, c := range []struct{ key, prefix, want string }{
 			{"session", "", "S1 s1 s_2"},
 			{"session", "s", "s1 s_2"},

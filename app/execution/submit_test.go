@@ -53,7 +53,7 @@ func TestAKeyStandsForOneExecution(t *testing.T) {
 		}
 		close(start)
 		wg.Wait()
-		if n := count(t, rigs[0].db, "SELECT count(*) FROM executions"); n != keys {
+		if n := dbtest.Count(t, rigs[0].db, "SELECT count(*) FROM executions"); n != keys {
 			t.Errorf("%d executions", n)
 		}
 		for k := range ids {
@@ -78,7 +78,7 @@ func TestAKeyStandsForOneExecution(t *testing.T) {
 			t.Errorf("the key of somebody else: %v", err)
 		}
 		for _, table := range []string{"execution_payloads", "events"} {
-			if n := count(t, rigs[0].db, "SELECT count(*) FROM "+table); n != keys+1 {
+			if n := dbtest.Count(t, rigs[0].db, "SELECT count(*) FROM "+table); n != keys+1 {
 				t.Errorf("%d rows of %s", n, table)
 			}
 		}
@@ -92,17 +92,17 @@ func TestASyncCallIsReplayedWhileItRuns(t *testing.T) {
 		r := newRig(t, db, holding(calls, answer))
 		first := keyed("k", "h")
 		ended := r.callBeside(t, first)
-		soon(t, calls)
+		dbtest.Soon(t, calls)
 		var again []<-chan outcome
 		for range 20 {
 			again = append(again, r.callBeside(t, keyed("k", "h")))
 		}
-		eventually(t, "somebody waits", func() bool { return count(t, db, "SELECT count(*) FROM executions") == 1 })
+		dbtest.Eventually(t, "somebody waits", func() bool { return dbtest.Count(t, db, "SELECT count(*) FROM executions") == 1 })
 		close(answer)
-		wantStatus(t, soon(t, ended).Row, models.Succeeded)
+		wantStatus(t, dbtest.Soon(t, ended).Row, models.Succeeded)
 		again = append(again, r.callBeside(t, keyed("k", "h"))) // and after the end
 		for _, c := range again {
-			got := soon(t, c)
+			got := dbtest.Soon(t, c)
 			if got.err != nil || !got.Replayed || got.Row.ID != first.ID || string(got.Result) != `{}` {
 				t.Errorf("%+v", got)
 			}
@@ -202,7 +202,7 @@ func TestTheFirstUseOfAWorkflowIDMakesOneRun(t *testing.T) {
 		}
 		close(start)
 		wg.Wait()
-		if n := count(t, rigs[0].db, "SELECT count(DISTINCT run_id) FROM executions"); n != 5 {
+		if n := dbtest.Count(t, rigs[0].db, "SELECT count(DISTINCT run_id) FROM executions"); n != 5 {
 			t.Errorf("%d runs for 5 names", n)
 		}
 	})
@@ -220,7 +220,7 @@ func TestRefusalsLeaveNothing(t *testing.T) {
 			t.Error(err)
 		}
 		for _, table := range []string{"executions", "events", "execution_payloads", "run_aliases", "idempotency_keys"} {
-			if n := count(t, db, "SELECT count(*) FROM "+table); n != 0 {
+			if n := dbtest.Count(t, db, "SELECT count(*) FROM "+table); n != 0 {
 				t.Errorf("%d rows of %s", n, table)
 			}
 		}

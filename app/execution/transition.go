@@ -52,38 +52,6 @@ type failure struct {
 	status   int    // HTTP status of the agent, when it answered
 }
 
-// body is a payload on its way into the store.
-type body struct {
-	raw      []byte
-	encoding int16
-	stored   []byte
-}
-
-func (s *Service) newBody(raw []byte) *body {
-	if raw == nil {
-		return nil
-	}
-	encoding, stored := s.Codec.Encode(raw)
-	return &body{raw: raw, encoding: encoding, stored: stored}
-}
-
-const executionColumns = `id, run_id, workflow_id, parent_id, session_id, actor_id, caller, node_id, function, function_kind, mode, status,
-	status_reason, available_at, attempt, failures, max_attempts, redeliveries, lease_owner, instance_id, retry_policy, timeout_ms, deadline_at,
-	has_webhook, context, trace, created_at, started_at, finished_at, error_code, error_category, error_message, error_status, progress,
-	progress_note, input_bytes, result_bytes, holds, deadline_left_ms, waiting_since, rounds, started_by, held_by, rerun_of, local, error_group,
-	paused_in, rank, asked_by, concurrency_key, key_limit, parked, headers`
-
-func scanExecution(rows database.Rows) (*models.Execution, error) {
-	e := &models.Execution{}
-	err := rows.Scan(&e.ID, &e.RunID, &e.WorkflowID, &e.ParentID, &e.SessionID, &e.ActorID, &e.Caller, &e.NodeID, &e.Function, &e.FunctionKind, &e.Mode,
-		&e.Status, &e.StatusReason, &e.AvailableAt, &e.Attempt, &e.Failures, &e.MaxAttempts, &e.Redeliveries, &e.LeaseOwner, &e.InstanceID, &e.RetryPolicy,
-		&e.TimeoutMs, &e.DeadlineAt, &e.HasWebhook, &e.Context, &e.Trace, &e.CreatedAt, &e.StartedAt, &e.FinishedAt, &e.ErrorCode, &e.ErrorCategory,
-		&e.ErrorMessage, &e.ErrorStatus, &e.Progress, &e.ProgressNote, &e.InputBytes, &e.ResultBytes,
-		&e.Holds, &e.DeadlineLeftMs, &e.WaitingSince, &e.Rounds, &e.StartedBy, &e.HeldBy, &e.RerunOf, &e.Local, &e.ErrorGroup,
-		&e.PausedIn, &e.Rank, &e.AskedBy, &e.ConcurrencyKey, &e.KeyLimit, &e.Parked, &e.Headers)
-	return e, err
-}
-
 // updateOne moves one row. The guards are written so that one text serves every move: $2 is ",running,waiting,". A lease ends with each
 // move, but who has the call open while a person decides or an operator holds it back gets it back afterwards: if they are gone by then, it is taken from them as any
 // other, and the call is made again.
@@ -110,14 +78,6 @@ var updateMany = `UPDATE executions e SET status = v.status, status_reason = v.r
 	WHERE e.id = v.id AND strpos(v.was, ',' || e.status || ',') > 0 AND (v.attempt = 0 OR e.attempt = v.attempt)
 		AND (v.owner = '' OR e.lease_owner = v.owner)
 	RETURNING ` + qualified(executionColumns, "e")
-
-func qualified(columns, table string) string {
-	names := strings.Split(columns, ",")
-	for i, name := range names {
-		names[i] = table + "." + strings.TrimSpace(name)
-	}
-	return strings.Join(names, ", ")
-}
 
 // moveAll makes the moves of one batch; it is the apply function of the group.
 func (s *Service) moveAll(ctx context.Context, tx *database.Tx, moves []*move) error {
@@ -397,35 +357,6 @@ func webhookEvent(s models.Status) string {
 		return "execution.completed"
 	}
 	return "execution.failed"
-}
-
-type storedPayload struct {
-	id   string
-	kind models.PayloadKind
-	body *body
-}
-
-func storePayloads(ctx context.Context, tx *database.Tx, payloads []storedPayload) error {
-	if len(payloads) == 0 {
-		return nil
-	}
-	if !tx.Postgres() {
-		for _, p := range payloads {
-			if _, err := tx.Exec(ctx, upsertPayload, p.id, int16(p.kind), p.body.encoding, p.body.stored); err != nil {
-				return fmt.Errorf("store a payload: %w", err)
-			}
-		}
-		return nil
-	}
-	n := len(payloads)
-	ids, kinds, encodings, bodies := make([]string, n), make([]int16, n), make([]int16, n), make([][]byte, n)
-	for i, p := range payloads {
-		ids[i], kinds[i], encodings[i], bodies[i] = p.id, int16(p.kind), p.body.encoding, p.body.stored
-	}
-	if _, err := tx.Exec(ctx, upsertPayloads, ids, kinds, encodings, bodies); err != nil {
-		return fmt.Errorf("store payloads: %w", err)
-	}
-	return nil
 }
 
 func (m *move) event(now int64) *models.Event {

@@ -159,7 +159,7 @@ func TestWhatIsPutOffWaitsOutsideTheQueue(t *testing.T) {
 
 func limitFunction(t *testing.T, db *database.DB, function string, concurrency, perMinute int) {
 	t.Helper()
-	change(t, db, `INSERT INTO function_queues (node_id, function, max_concurrency, max_depth, max_per_minute, open_at) VALUES ('n', $1, $2, 0, $3, 0)
+	dbtest.Change(t, db, `INSERT INTO function_queues (node_id, function, max_concurrency, max_depth, max_per_minute, open_at) VALUES ('n', $1, $2, 0, $3, 0)
 		ON CONFLICT (node_id, function) DO UPDATE SET max_concurrency = excluded.max_concurrency, max_per_minute = excluded.max_per_minute, open_at = 0`,
 		function, concurrency, perMinute)
 }
@@ -177,7 +177,7 @@ func TestAFunctionHasACapOfItsOwn(t *testing.T) {
 		taken := r.take(t, 2)
 		taken = append(taken, r.take(t, 3)...) // the function at its cap is passed over, whatever its priority
 		r.take(t, 0)
-		if n := count(t, db, "SELECT count(*) FROM executions WHERE status = 'running' AND function = 'f'"); n != 2 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM executions WHERE status = 'running' AND function = 'f'"); n != 2 {
 			t.Errorf("%d are running, the cap is 2", n)
 		}
 		r.end(t, taken[0], execution.Answers, "null")
@@ -191,10 +191,10 @@ func TestARateIsKept(t *testing.T) {
 	eachWithClock(t, func(t *testing.T, db *database.DB, c *clock) {
 		for name, limited := range map[string]func(t *testing.T, perMinute int){
 			"node": func(t *testing.T, perMinute int) {
-				change(t, db, "UPDATE node_queues SET max_per_minute = $1, open_at = 0 WHERE node_id = 'n'", perMinute)
+				dbtest.Change(t, db, "UPDATE node_queues SET max_per_minute = $1, open_at = 0 WHERE node_id = 'n'", perMinute)
 			},
 			"function": func(t *testing.T, perMinute int) {
-				change(t, db, "UPDATE node_queues SET max_per_minute = 0 WHERE node_id = 'n'")
+				dbtest.Change(t, db, "UPDATE node_queues SET max_per_minute = 0 WHERE node_id = 'n'")
 				limitFunction(t, db, "f", 0, perMinute)
 			},
 		} {
@@ -240,7 +240,7 @@ func drainAll(t *testing.T, r *rig, limited func(*testing.T, int)) {
 func TestAPacedNodeIsServedAgainWithoutBeingWoken(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		r := newRig(t, db, echo)
-		change(t, db, "UPDATE node_queues SET max_per_minute = 600 WHERE node_id = 'n'")
+		dbtest.Change(t, db, "UPDATE node_queues SET max_per_minute = 600 WHERE node_id = 'n'")
 		var ids []string
 		for range 15 {
 			ids = append(ids, r.submit(t, asked("a", "f", 5)))

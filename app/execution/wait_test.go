@@ -38,8 +38,8 @@ func TestASyncCallTimesOutAtItsLimit(t *testing.T) {
 		sub := call(`{}`)
 		sub.Timeout = 50 * time.Millisecond
 		ended := r.callBeside(t, sub)
-		request := soon(t, calls)
-		got := soon(t, ended)
+		request := dbtest.Soon(t, calls)
+		got := dbtest.Soon(t, ended)
 		if got.err != nil {
 			t.Fatal(got.err)
 		}
@@ -47,8 +47,8 @@ func TestASyncCallTimesOutAtItsLimit(t *testing.T) {
 		if *got.Row.ErrorMessage != "Execution exceeded 50 ms limit" {
 			t.Errorf("%s", *got.Row.ErrorMessage)
 		}
-		soon(t, request.Context().Done()) // the call was hung up
-		eventually(t, "no call is open", func() bool { return r.Open() == 0 })
+		dbtest.Soon(t, request.Context().Done()) // the call was hung up
+		dbtest.Eventually(t, "no call is open", func() bool { return r.Open() == 0 })
 		if r.Waiters() != 0 {
 			t.Errorf("%d wait", r.Waiters())
 		}
@@ -62,13 +62,13 @@ func TestASyncCallerLearnsOfACancel(t *testing.T) {
 		r := newRig(t, db, holding(calls, nil))
 		sub := call(`{}`)
 		ended := r.callBeside(t, sub)
-		request := soon(t, calls)
+		request := dbtest.Soon(t, calls)
 		if _, err := r.Cancel(t.Context(), sub.ID, "enough"); err != nil {
 			t.Fatal(err)
 		}
-		got := soon(t, ended)
+		got := dbtest.Soon(t, ended)
 		wantStatus(t, got.Row, models.Cancelled)
-		soon(t, request.Context().Done())
+		dbtest.Soon(t, request.Context().Done())
 	})
 }
 
@@ -77,11 +77,11 @@ func TestASyncCallerOfAnAgentThatReportsLater(t *testing.T) {
 		r := newRig(t, db, accepts)
 		sub := call(`{}`)
 		ended := r.callBeside(t, sub)
-		eventually(t, "the node has taken it", func() bool { return len(r.kinds(t, sub.ID)) == 2 })
+		dbtest.Eventually(t, "the node has taken it", func() bool { return len(r.kinds(t, sub.ID)) == 2 })
 		if _, err := r.Report(t.Context(), sub.ID, says(models.Succeeded, "")); err != nil {
 			t.Fatal(err)
 		}
-		got := soon(t, ended)
+		got := dbtest.Soon(t, ended)
 		wantStatus(t, got.Row, models.Succeeded)
 		if string(got.Result) != `{"x":1}` {
 			t.Errorf("%s", got.Result)
@@ -103,8 +103,8 @@ func TestWithoutAnyHint(t *testing.T) {
 			ended[status] = here.callBeside(t, subs[status])
 		}
 		for status, sub := range subs {
-			eventually(t, "the node has taken it", func() bool {
-				return count(t, there.db, "SELECT count(*) FROM events WHERE execution_id = $1 AND kind = 'execution.released'", sub.ID) == 1
+			dbtest.Eventually(t, "the node has taken it", func() bool {
+				return dbtest.Count(t, there.db, "SELECT count(*) FROM events WHERE execution_id = $1 AND kind = 'execution.released'", sub.ID) == 1
 			})
 			begun := time.Now()
 			if status == models.Cancelled {
@@ -114,7 +114,7 @@ func TestWithoutAnyHint(t *testing.T) {
 			} else if _, err := there.Report(t.Context(), sub.ID, says(status, "")); err != nil {
 				t.Fatal(err)
 			}
-			got := soon(t, ended[status])
+			got := dbtest.Soon(t, ended[status])
 			wantStatus(t, got.Row, status)
 			if took := time.Since(begun); took > 5*time.Second {
 				t.Errorf("%s was learnt after %s", status, took)
@@ -131,13 +131,13 @@ func TestASyncCallerLearnsWhatHappensOnAnotherReplica(t *testing.T) {
 		for _, status := range []models.Status{models.Succeeded, models.Failed, models.Timeout, models.Cancelled} {
 			sub := call(`{}`)
 			ended := two[0].callBeside(t, sub)
-			eventually(t, "the node has taken it", func() bool {
-				return count(t, two[1].db, "SELECT count(*) FROM events WHERE execution_id = $1 AND kind = 'execution.released'", sub.ID) == 1
+			dbtest.Eventually(t, "the node has taken it", func() bool {
+				return dbtest.Count(t, two[1].db, "SELECT count(*) FROM events WHERE execution_id = $1 AND kind = 'execution.released'", sub.ID) == 1
 			})
 			if _, err := two[1].Report(t.Context(), sub.ID, says(status, "")); err != nil {
 				t.Fatal(err)
 			}
-			wantStatus(t, soon(t, ended).Row, status)
+			wantStatus(t, dbtest.Soon(t, ended).Row, status)
 		}
 	})
 }
@@ -150,12 +150,12 @@ func TestACancelElsewhereHangsUpTheCall(t *testing.T) {
 		two := replicas(t, c, settings{nodes: shared}, settings{nodes: shared})
 		sub := call(`{}`)
 		ended := two[0].callBeside(t, sub)
-		request := soon(t, calls)
+		request := dbtest.Soon(t, calls)
 		if _, err := two[1].Cancel(t.Context(), sub.ID, ""); err != nil {
 			t.Fatal(err)
 		}
-		soon(t, request.Context().Done())
-		wantStatus(t, soon(t, ended).Row, models.Cancelled)
+		dbtest.Soon(t, request.Context().Done())
+		wantStatus(t, dbtest.Soon(t, ended).Row, models.Cancelled)
 	})
 }
 
@@ -169,7 +169,7 @@ func TestLongPolling(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				f, err := r.Wait(t.Context(), id, patience, "")
+				f, err := r.Wait(t.Context(), id, dbtest.Patience, "")
 				if err != nil {
 					t.Error(err)
 					return
@@ -177,7 +177,7 @@ func TestLongPolling(t *testing.T) {
 				wantStatus(t, f.Row, models.Succeeded)
 			})
 		}
-		eventually(t, "somebody waits", func() bool { return r.Waiters() == 1 })
+		dbtest.Eventually(t, "somebody waits", func() bool { return r.Waiters() == 1 })
 		if _, err := r.Report(t.Context(), id, says(models.Succeeded, "")); err != nil {
 			t.Fatal(err)
 		}
@@ -197,11 +197,11 @@ func TestAPauseAnswersTheCaller(t *testing.T) {
 		r := newRig(t, db, accepts)
 		sub := call(`{}`)
 		ended := r.callBeside(t, sub)
-		eventually(t, "the node has taken it", func() bool { return len(r.kinds(t, sub.ID)) == 2 })
+		dbtest.Eventually(t, "the node has taken it", func() bool { return len(r.kinds(t, sub.ID)) == 2 })
 		if _, err := r.Report(t.Context(), sub.ID, says(models.Waiting, "")); err != nil {
 			t.Fatal(err)
 		}
-		wantStatus(t, soon(t, ended).Row, models.Waiting)
+		wantStatus(t, dbtest.Soon(t, ended).Row, models.Waiting)
 	})
 }
 
@@ -212,7 +212,7 @@ func TestAHeldCallThatPausedStillBringsItsResult(t *testing.T) {
 		answer := make(chan struct{})
 		r := newRig(t, db, holding(calls, answer))
 		id := r.submit(t, call(`{"a":1}`))
-		soon(t, calls)
+		dbtest.Soon(t, calls)
 		for _, status := range []models.Status{models.Waiting, models.Running} {
 			if _, err := r.Report(t.Context(), id, says(status, "")); err != nil {
 				t.Fatal(err)
@@ -245,7 +245,7 @@ func TestACallThatFailsDuringTheWaitIsTriedAgainIfThatWasAskedFor(t *testing.T) 
 			sub := call(`{"a":1}`)
 			sub.Retry = retry(attempts)
 			id := r.submit(t, sub)
-			soon(t, calls)
+			dbtest.Soon(t, calls)
 			inTx := func(move func(tx *database.Tx) error) {
 				if err := db.Tx(t.Context(), move); err != nil {
 					t.Fatal(err)
@@ -260,7 +260,7 @@ func TestACallThatFailsDuringTheWaitIsTriedAgainIfThatWasAskedFor(t *testing.T) 
 				return err
 			})
 			close(leave)
-			eventually(t, "what the agent said is kept", func() bool { return slices.Contains(r.kinds(t, id), "report_kept") })
+			dbtest.Eventually(t, "what the agent said is kept", func() bool { return slices.Contains(r.kinds(t, id), "report_kept") })
 			wantStatus(t, r.row(t, id), models.Waiting)
 			inTx(func(tx *database.Tx) error {
 				_, err := r.Resume(t.Context(), tx, id, "approved")

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/agentfield/agentfield/app/database"
@@ -20,57 +19,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// GORM's cache of prepared statements keeps one goroutine per database and offers no way to end it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
+	dbtest.Main(m)
 }
-
-const patience = 30 * time.Second
 
 var quiet = slog.New(slog.DiscardHandler)
-
-func soon[T any](t *testing.T, c <-chan T) (got T) {
-	t.Helper()
-	select {
-	case got = <-c:
-	case <-time.After(patience):
-		t.Fatalf("nothing came within %s", patience)
-	}
-	return got
-}
-
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	end := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("after %s not yet: %s", patience, what)
-		}
-	}
-}
-
-func change(t *testing.T, db *database.DB, statement string, args ...any) {
-	t.Helper()
-	err := db.Tx(t.Context(), func(tx *database.Tx) error {
-		_, err := tx.Exec(t.Context(), statement, args...)
-		return err
-	})
-	if err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
-}
-
-func count(t *testing.T, db *database.DB, query string, args ...any) int {
-	t.Helper()
-	var n int
-	if err := db.QueryRow(t.Context(), query, args, &n); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-	return n
-}
 
 func join(t *testing.T, db *database.DB, ttl time.Duration) *lease.Replica {
 	t.Helper()
@@ -145,10 +97,10 @@ func TestALoopRunsAtOnceAndWhenWoken(t *testing.T) {
 	l.Wake() // before the start it is not lost, and blocks nobody
 	l.Wake()
 	l.Start()
-	soon(t, runs)
-	soon(t, runs)
+	dbtest.Soon(t, runs)
+	dbtest.Soon(t, runs)
 	l.Wake()
-	soon(t, runs)
+	dbtest.Soon(t, runs)
 	l.Stop()
 	l.Stop()
 	l.Wake()
@@ -165,7 +117,7 @@ func TestALoopGoesOnAtOnceWhileThereIsMore(t *testing.T) {
 		return true, nil
 	})
 	l.Start()
-	soon(t, done)
+	dbtest.Soon(t, done)
 }
 
 func TestALoopSurvivesErrorsAndPanics(t *testing.T) {
@@ -190,7 +142,7 @@ func TestALoopSurvivesErrorsAndPanics(t *testing.T) {
 	begun := time.Now()
 	l.Wake() // what fails is not tried faster because there is more of it
 	l.Start()
-	soon(t, done)
+	dbtest.Soon(t, done)
 	l.Stop()
 	for i, least := range []time.Duration{80, 160, 320} { // 100, 200 and 400 ms, less a fifth
 		if got := times[i+1].Sub(times[i]); got < least*time.Millisecond {
@@ -213,7 +165,7 @@ func TestALoopComesBackWhenSomethingIsDue(t *testing.T) {
 		return false, nil
 	})
 	l.Start()
-	eventually(t, "three runs", func() bool { return len(runs) == 3 })
+	dbtest.Eventually(t, "three runs", func() bool { return len(runs) == 3 })
 }
 
 func TestStopEndsTheRun(t *testing.T) {
@@ -224,7 +176,7 @@ func TestStopEndsTheRun(t *testing.T) {
 		return false, ctx.Err()
 	})
 	l.Start()
-	soon(t, begun)
+	dbtest.Soon(t, begun)
 	l.Stop() // returns, because the run does
 }
 
@@ -276,10 +228,10 @@ func worker(t *testing.T, slots, waiting int) (*lease.Worker[int], *crowd) {
 func TestAWorkerNeverRunsMoreThanItHasSlots(t *testing.T) {
 	w, c := worker(t, 5, 100)
 	for range 100 { // each end lets the next one in, without any poll
-		soon(t, c.begun)
+		dbtest.Soon(t, c.begun)
 		c.end <- struct{}{}
 	}
-	eventually(t, "all have ended", func() bool { return w.InUse() == 0 })
+	dbtest.Eventually(t, "all have ended", func() bool { return w.InUse() == 0 })
 	if c.most.Load() > 5 {
 		t.Errorf("%d at once", c.most.Load())
 	}
@@ -287,26 +239,26 @@ func TestAWorkerNeverRunsMoreThanItHasSlots(t *testing.T) {
 	c.waiting = 1
 	c.mu.Unlock()
 	w.Wake()
-	soon(t, c.begun)
+	dbtest.Soon(t, c.begun)
 }
 
 func TestDrainWaitsAndThenCancels(t *testing.T) {
 	w, c := worker(t, 5, 5)
 	for range 5 {
-		soon(t, c.begun)
+		dbtest.Soon(t, c.begun)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	drained := make(chan struct{})
 	go func() { w.Drain(ctx); close(drained) }()
 	c.end <- struct{}{}
-	eventually(t, "one has ended", func() bool { return w.InUse() == 4 })
+	dbtest.Eventually(t, "one has ended", func() bool { return w.InUse() == 4 })
 	select {
 	case <-drained:
 		t.Fatal("it did not wait")
 	default:
 	}
 	cancel()
-	soon(t, drained)
+	dbtest.Soon(t, drained)
 	if c.open.Load() != 0 {
 		t.Errorf("%d still run", c.open.Load())
 	}
@@ -340,7 +292,7 @@ func TestASlotCanBeGivenBackEarly(t *testing.T) {
 	}
 	lease.FreeSlot(t.Context()) // nobody's slot
 	w.Start()
-	if soon(t, begun) != 1 || soon(t, begun) != 2 {
+	if dbtest.Soon(t, begun) != 1 || dbtest.Soon(t, begun) != 2 {
 		t.Error("out of order")
 	}
 	close(end)
@@ -357,9 +309,9 @@ func TestWorkThatIsOursAndThatNobodyDoesIsFound(t *testing.T) {
 		r := join(t, db, forever)
 		q := lease.NewQueue(db, r, "notices")
 		for _, id := range []string{"lost", "dropped", "held"} {
-			change(t, db, insert, id, 0)
+			dbtest.Change(t, db, insert, id, 0)
 		}
-		change(t, db, "UPDATE notices SET status = 'running', attempt = 1, lease_owner = $1 WHERE id = 'lost'", r.ID())
+		dbtest.Change(t, db, "UPDATE notices SET status = 'running', attempt = 1, lease_owner = $1 WHERE id = 'lost'", r.ID())
 		held := make(chan struct{})
 		begun := make(chan string, 10)
 		w := &lease.Worker[lease.Claimed]{
@@ -374,15 +326,15 @@ func TestWorkThatIsOursAndThatNobodyDoesIsFound(t *testing.T) {
 			},
 		}
 		w.Start()
-		soon(t, begun)
-		soon(t, begun)
-		eventually(t, "one runs", func() bool { return w.InUse() == 1 })
+		dbtest.Soon(t, begun)
+		dbtest.Soon(t, begun)
+		dbtest.Eventually(t, "one runs", func() bool { return w.InUse() == 1 })
 		for look, want := range []int64{0, 2, 0} { // a claim is committed a moment before it is known
 			if n, err := q.Reap(t.Context()); err != nil || n != want {
 				t.Errorf("look %d found %d, want %d, %v", look, n, want, err)
 			}
 		}
-		if n := count(t, db, "SELECT count(*) FROM notices WHERE id <> 'held' AND status = 'queued' AND attempt = 0 AND lease_owner IS NULL"); n != 2 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM notices WHERE id <> 'held' AND status = 'queued' AND attempt = 0 AND lease_owner IS NULL"); n != 2 {
 			t.Errorf("%d were put back", n)
 		}
 		close(held)
@@ -408,7 +360,7 @@ func TestAWorkerSurvivesAClaimThatFails(t *testing.T) {
 		NextDue: func(context.Context) (time.Duration, bool, error) { return 0, false, nil },
 	}
 	w.Start()
-	soon(t, begun)
+	dbtest.Soon(t, begun)
 	w.Drain(t.Context())
 }
 
@@ -422,20 +374,20 @@ func TestAReplicaThatIsDeclaredDeadBeginsANewTerm(t *testing.T) {
 		if term.Context().Err() != nil || r.ID() != term.ID {
 			t.Error("the first term is none")
 		}
-		change(t, db, "UPDATE replicas SET expires_at = 0")
+		dbtest.Change(t, db, "UPDATE replicas SET expires_at = 0")
 		r.Loop().Wake()
-		soon(t, term.Context().Done())
-		eventually(t, "a new term", func() bool { return r.ID() != term.ID })
+		dbtest.Soon(t, term.Context().Done())
+		dbtest.Eventually(t, "a new term", func() bool { return r.ID() != term.ID })
 		if r.Term().Context().Err() != nil {
 			t.Error("the new term has ended")
 		}
-		if n := count(t, db, "SELECT count(*) FROM replicas WHERE id = $1 AND expires_at > $2", r.ID(), db.NowMs()); n != 1 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM replicas WHERE id = $1 AND expires_at > $2", r.ID(), db.NowMs()); n != 1 {
 			t.Error("the new term is not on record")
 		}
 		last := r.Term()
 		r.Leave(t.Context())
-		soon(t, last.Context().Done())
-		if n := count(t, db, "SELECT count(*) FROM replicas WHERE id = $1", last.ID); n != 0 {
+		dbtest.Soon(t, last.Context().Done())
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM replicas WHERE id = $1", last.ID); n != 0 {
 			t.Error("the row is still there")
 		}
 	})
@@ -451,10 +403,10 @@ func TestATermThatHasEndedIsNotRenewed(t *testing.T) {
 		r := join(t, db, 200*time.Millisecond)
 		r.Start()
 		term := r.Term()
-		change(t, db, "ALTER TABLE replicas RENAME TO away")
-		soon(t, term.Context().Done())
-		change(t, db, "ALTER TABLE away RENAME TO replicas")
-		eventually(t, "a new term", func() bool { return r.ID() != term.ID && r.Term().Context().Err() == nil })
+		dbtest.Change(t, db, "ALTER TABLE replicas RENAME TO away")
+		dbtest.Soon(t, term.Context().Done())
+		dbtest.Change(t, db, "ALTER TABLE away RENAME TO replicas")
+		dbtest.Eventually(t, "a new term", func() bool { return r.ID() != term.ID && r.Term().Context().Err() == nil })
 	})
 }
 
@@ -468,18 +420,18 @@ func TestReplicasCountEachOther(t *testing.T) {
 		two.Start()
 		for _, r := range []*lease.Replica{one, two} {
 			r.Loop().Wake()
-			eventually(t, "they know of each other", func() bool { return r.Others() == 1 })
+			dbtest.Eventually(t, "they know of each other", func() bool { return r.Others() == 1 })
 		}
 		two.Leave(t.Context())
 		one.Loop().Wake()
-		eventually(t, "one is alone", func() bool { return one.Others() == 0 })
+		dbtest.Eventually(t, "one is alone", func() bool { return one.Others() == 0 })
 	})
 }
 
 func TestOnSQLiteEveryEarlierReplicaIsDead(t *testing.T) {
 	db := dbtest.Open(t, database.Config{DataDir: dbtest.Dir(t)})
 	first := join(t, db, forever)
-	change(t, db, insert, "a", 0)
+	dbtest.Change(t, db, insert, "a", 0)
 	if got, err := lease.NewQueue(db, first, "notices").Claim(t.Context(), 1); err != nil || len(got) != 1 {
 		t.Fatal(got, err)
 	}
@@ -494,12 +446,12 @@ func TestTheDeadAreBuried(t *testing.T) {
 		r := join(t, db, time.Second)
 		now := db.NowMs()
 		for id, expires := range map[string]int64{"just dead": now - 1000, "long dead": now - 11_000} {
-			change(t, db, "INSERT INTO replicas (id, host, started_at, expires_at) VALUES ($1, '', 0, $2)", id, expires)
+			dbtest.Change(t, db, "INSERT INTO replicas (id, host, started_at, expires_at) VALUES ($1, '', 0, $2)", id, expires)
 		}
 		if err := r.Bury(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n := count(t, db, "SELECT count(*) FROM replicas WHERE id IN ('just dead', 'long dead')"); n != 1 {
+		if n := dbtest.Count(t, db, "SELECT count(*) FROM replicas WHERE id IN ('just dead', 'long dead')"); n != 1 {
 			t.Errorf("%d are left", n)
 		}
 	})
@@ -591,13 +543,13 @@ func TestRowsAreClaimedWhenTheyAreDueAndInOrder(t *testing.T) {
 			t.Errorf("an empty queue has something due: %v", err)
 		}
 		now := db.NowMs()
-		change(t, db, insert, "later", now+60_000)
+		dbtest.Change(t, db, insert, "later", now+60_000)
 		d, ok, err := q.NextDue(t.Context())
 		if err != nil || !ok || d < 50*time.Second || d > time.Minute {
 			t.Errorf("due in %s, %t, %v", d, ok, err)
 		}
 		for id, at := range map[string]int64{"second": now - 1, "first": now - 2, "third": now} {
-			change(t, db, insert, id, at)
+			dbtest.Change(t, db, insert, id, at)
 		}
 		if d, ok, err := q.NextDue(t.Context()); err != nil || !ok || d != 0 {
 			t.Errorf("due in %s, %t, %v", d, ok, err)
@@ -625,7 +577,7 @@ func TestWhatTheDeadHeldPassesOn(t *testing.T) {
 		r := join(t, db, forever)
 		r.Start()
 		q := lease.NewQueue(db, r, "notices")
-		change(t, db, insert, "a", 0)
+		dbtest.Change(t, db, insert, "a", 0)
 		claim := func() lease.Claimed {
 			t.Helper()
 			got, err := q.Claim(t.Context(), 10)
@@ -650,10 +602,10 @@ func TestWhatTheDeadHeldPassesOn(t *testing.T) {
 			t.Errorf("took %d from a living replica, %v", n, err)
 		}
 		term := r.Term()
-		change(t, db, "UPDATE replicas SET expires_at = 0")
+		dbtest.Change(t, db, "UPDATE replicas SET expires_at = 0")
 		r.Loop().Wake()
-		soon(t, term.Context().Done())
-		eventually(t, "a new term", func() bool { return r.ID() != term.ID })
+		dbtest.Soon(t, term.Context().Done())
+		dbtest.Eventually(t, "a new term", func() bool { return r.ID() != term.ID })
 		if n, err := q.Reap(t.Context()); n != 1 || err != nil {
 			t.Errorf("took %d from a dead replica, %v", n, err)
 		}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,32 +20,11 @@ import (
 	"github.com/agentfield/agentfield/models"
 )
 
-const patience = 30 * time.Second
-
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreTopFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"),           // GORM's cache of statements: one per database
+	dbtest.Main(m,
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),    // the server of the whole app: one per process,
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"), // and one that notices its end within ten seconds
 	)
-}
-
-// testClock stands still until it is moved.
-type testClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *testClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
 }
 
 // taken is a request as the receiver got it.
@@ -59,7 +37,7 @@ type taken struct {
 type rig struct {
 	*Service
 	t        *testing.T
-	clock    *testClock
+	clock    *dbtest.Clock
 	log      *strings.Builder
 	arrived  chan taken
 	answer   func(w http.ResponseWriter, n int)
@@ -69,14 +47,14 @@ type rig struct {
 func eachRig(t *testing.T, change func(o *Options), fn func(t *testing.T, r *rig)) {
 	t.Helper()
 	dbtest.EachConfig(t, func(t *testing.T, config database.Config) {
-		clock := &testClock{now: time.Date(2025, 1, 15, 10, 31, 0, 0, time.UTC)}
+		clock := dbtest.NewClock(time.Date(2025, 1, 15, 10, 31, 0, 0, time.UTC))
 		config.Clock = clock.Now
 		fn(t, newRig(t, dbtest.Open(t, config), clock, change))
 	})
 }
 
 // newRig joins as a replica of its own. It is not started.
-func newRig(t *testing.T, db *database.DB, clock *testClock, change func(o *Options)) *rig {
+func newRig(t *testing.T, db *database.DB, clock *dbtest.Clock, change func(o *Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, clock: clock, log: &strings.Builder{}, arrived: make(chan taken, 100), answer: func(http.ResponseWriter, int) {}}
 	n := 0
@@ -93,7 +71,7 @@ func newRig(t *testing.T, db *database.DB, clock *testClock, change func(o *Opti
 		t.Fatal(err)
 	}
 	o := Options{
-		DB: db, Replica: replica, Log: log, Client: &http.Client{Transport: &http.Transport{}, Timeout: patience},
+		DB: db, Replica: replica, Log: log, Client: &http.Client{Transport: &http.Transport{}, Timeout: dbtest.Patience},
 		Sign: func(h http.Header, id string, at time.Time, body, secret []byte) {
 			h.Set("X-Test-Signature", strings.Join([]string{id, at.UTC().Format(time.RFC3339), string(body), string(secret)}, "|"))
 		},
@@ -113,7 +91,7 @@ func (r *rig) start() {
 	r.t.Helper()
 	r.Start()
 	r.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), dbtest.Patience)
 		defer cancel()
 		r.Stop(ctx)
 	})
@@ -131,7 +109,7 @@ func (r *rig) next() taken {
 	select {
 	case got := <-r.arrived:
 		return got
-	case <-time.After(patience):
+	case <-time.After(dbtest.Patience):
 		r.t.Fatal("nothing arrived")
 		panic("unreachable")
 	}
@@ -140,7 +118,7 @@ func (r *rig) next() taken {
 // await waits until the only notification of a request has the status and so many attempts.
 func (r *rig) await(id, status string, attempt int) models.Notification {
 	r.t.Helper()
-	limit, again := time.After(patience), time.NewTicker(5*time.Millisecond)
+	limit, again := time.After(dbtest.Patience), time.NewTicker(5*time.Millisecond)
 	defer again.Stop()
 	for {
 		list, err := r.Of(r.t.Context(), id)
@@ -270,7 +248,7 @@ func TestRefusedWordIsRepeatedFiveTimesAndGivenUp(t *testing.T) {
 			if row.LastStatus == nil || *row.LastStatus != 500 || row.LastError == nil || *row.LastError != "the receiver answered 500" {
 				t.Errorf("attempt %d: %+v", attempt, row)
 			}
-			r.clock.advance(pause)
+			r.clock.Advance(pause)
 			r.Wake()
 			if again := r.next(); again.body != first.body {
 				t.Errorf("attempt %d said something else: %s", attempt+1, again.body)
@@ -318,7 +296,7 @@ func TestStoppingPutsBackWhatIsOnItsWay(t *testing.T) {
 		r.announce("approval.requested", pending())
 		select {
 		case <-begun:
-		case <-time.After(patience):
+		case <-time.After(dbtest.Patience):
 			t.Fatal("nothing arrived")
 		}
 		over, cancel := context.WithCancel(t.Context())
@@ -334,7 +312,7 @@ func TestStoppingPutsBackWhatIsOnItsWay(t *testing.T) {
 
 func TestWordOfADeadReplicaMovesOn(t *testing.T) {
 	dbtest.EachConfig(t, func(t *testing.T, config database.Config) {
-		clock := &testClock{now: time.Date(2025, 1, 15, 10, 31, 0, 0, time.UTC)}
+		clock := dbtest.NewClock(time.Date(2025, 1, 15, 10, 31, 0, 0, time.UTC))
 		config.Clock = clock.Now
 		db := dbtest.Open(t, config)
 		dead := newRig(t, db, clock, nil)

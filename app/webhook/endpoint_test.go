@@ -128,7 +128,7 @@ func TestWhatWaitedIsToldAsItWas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.clock.advance(time.Minute)
+		r.clock.Advance(time.Minute)
 		r.Wake()
 		r.next()
 		second := receiver.next(t)

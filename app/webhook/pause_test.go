@@ -83,7 +83,7 @@ func (r *rig) startByHand() {
 // tick moves the clock, lets the hosts have their turn, and waits until what is due has been tried.
 func (r *rig) tick(d time.Duration) {
 	r.t.Helper()
-	r.clock.advance(d)
+	r.clock.Advance(d)
 	if _, err := r.release(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func TestBothSecretsSignWhileTheyOverlap(t *testing.T) {
 			if old, next, standard := accepted(got, second); old || !next || !standard {
 				t.Errorf("%d: who knows the new secret: %v %v %v", n, old, next, standard)
 			}
-			r.clock.advance(DefaultOverlap - time.Second)
+			r.clock.Advance(DefaultOverlap - time.Second)
 		}
 		got := send("exec_3")
 		if old, _, standard := accepted(got, first); old || standard {

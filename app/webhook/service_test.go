@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"gorm.io/gorm"
 
 	"github.com/agentfield/agentfield/app/audit"
@@ -31,33 +30,14 @@ import (
 const testSecret = "your-webhook-secret-key"
 
 func TestMain(m *testing.M) {
-	// GORM's cache of statements has a goroutine per database that nothing ends.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
-}
-
-// testClock stands still until it is moved.
-type testClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *testClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
+	dbtest.Main(m)
 }
 
 // rig is a service on an empty database with a clock of its own, and a stream of what it records.
 type rig struct {
 	*Service
 	t      *testing.T
-	clock  *testClock
+	clock  *dbtest.Clock
 	stream *event.Stream
 	events []models.Event
 }
@@ -65,14 +45,14 @@ type rig struct {
 func eachRig(t *testing.T, c Config, fn func(t *testing.T, r *rig)) {
 	t.Helper()
 	dbtest.EachConfig(t, func(t *testing.T, config database.Config) {
-		clock := &testClock{now: time.Date(2025, 1, 15, 10, 31, 0, 0, time.UTC)}
+		clock := dbtest.NewClock(time.Date(2025, 1, 15, 10, 31, 0, 0, time.UTC))
 		config.Clock = clock.Now
 		fn(t, newRig(t, dbtest.Open(t, config), clock, c))
 	})
 }
 
 // newRig joins as a replica of its own. It is not started.
-func newRig(t *testing.T, db *database.DB, clock *testClock, c Config) *rig {
+func newRig(t *testing.T, db *database.DB, clock *dbtest.Clock, c Config) *rig {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	replica, err := lease.Join(t.Context(), db, 1000*time.Hour, log)
@@ -195,7 +175,7 @@ func (r *rig) advanceTo(id string) time.Duration {
 		r.t.Fatalf("the delivery is %s", d.Status)
 	}
 	gap := time.Duration(d.AvailableAt-r.DB.NowMs()) * time.Millisecond
-	r.clock.advance(gap)
+	r.clock.Advance(gap)
 	r.Wake()
 	return gap
 }
@@ -321,7 +301,7 @@ func TestFiveAttemptsWithGrowingGaps(t *testing.T) {
 		if got := r.next(); got.Status != Failed || got.Attempt != 5 {
 			t.Errorf("event %+v", got)
 		}
-		r.clock.advance(24 * time.Hour)
+		r.clock.Advance(24 * time.Hour)
 		if more, err := r.queue.Claim(t.Context(), 10); err != nil || len(more) != 0 {
 			t.Errorf("a sixth attempt is due: %v, %v", more, err)
 		}
@@ -623,7 +603,7 @@ func TestHangingReceiverLeavesRoom(t *testing.T) {
 		for i := range 40 {
 			r.end("exec_hanging_"+string(rune('A'+i)), Spec{URL: hanging.URL})
 		}
-		r.clock.advance(time.Millisecond)
+		r.clock.Advance(time.Millisecond)
 		for _, id := range []string{"exec_1", "exec_2", "exec_3"} {
 			r.end(id, Spec{URL: healthy.URL})
 		}

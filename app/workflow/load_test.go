@@ -67,8 +67,8 @@ func (w *written) move(t testing.TB, i int, to models.Status) {
 func onItsWay(t testing.TB, db *database.DB, steps int) *written {
 	t.Helper()
 	w := &written{db: db, run: "run_way"}
-	change(t, db, insertRun, w.run, nil, "n", nil, "running", 0, int64(1000), nil)
-	change(t, db, "UPDATE runs SET total = 0 WHERE id = $1", w.run)
+	dbtest.Change(t, db, insertRun, w.run, nil, "n", nil, "running", 0, int64(1000), nil)
+	dbtest.Change(t, db, "UPDATE runs SET total = 0 WHERE id = $1", w.run)
 	for i := range steps {
 		w.call(t, int64(1000+i))
 	}

@@ -1,14 +1,11 @@
 package workflow_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"github.com/agentfield/agentfield/app/database"
 	"github.com/agentfield/agentfield/app/database/dbtest"
@@ -17,19 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// GORM's cache of prepared statements keeps one goroutine per database and offers no way to end it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"))
-}
-
-func change(t testing.TB, db *database.DB, query string, args ...any) {
-	t.Helper()
-	err := db.Tx(context.Background(), func(tx *database.Tx) error {
-		_, err := tx.Exec(context.Background(), query, args...)
-		return err
-	})
-	if err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
+	dbtest.Main(m)
 }
 
 const (
@@ -58,8 +43,8 @@ func aRun(t testing.TB, db *database.DB, i int, status models.Status) string {
 		finished = &at
 	}
 	workflowID := "wf_" + id
-	change(t, db, insertRun, id, workflowID, node, session, string(status), waiting, int64(1000+i/2), finished)
-	change(t, db, "INSERT INTO run_aliases (workflow_id, run_id) VALUES ($1, $2)", workflowID, id)
+	dbtest.Change(t, db, insertRun, id, workflowID, node, session, string(status), waiting, int64(1000+i/2), finished)
+	dbtest.Change(t, db, "INSERT INTO run_aliases (workflow_id, run_id) VALUES ($1, $2)", workflowID, id)
 	return id
 }
 
@@ -153,14 +138,14 @@ func TestStepsComeInTheOrderOfAcceptanceWithTheirSpells(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		s := &workflow.Service{DB: db}
 		parent := "exec_a"
-		change(t, db, insertStep, "exec_b", "run_1", &parent, "running", 2, false, 20, 25, nil, 1)
-		change(t, db, insertStep, "exec_a", "run_1", nil, "succeeded", 1, true, 10, 11, 19, 0)
-		change(t, db, insertStep, "exec_c", "run_2", nil, "queued", 0, false, 5, nil, nil, 0)
+		dbtest.Change(t, db, insertStep, "exec_b", "run_1", &parent, "running", 2, false, 20, 25, nil, 1)
+		dbtest.Change(t, db, insertStep, "exec_a", "run_1", nil, "succeeded", 1, true, 10, 11, 19, 0)
+		dbtest.Change(t, db, insertStep, "exec_c", "run_2", nil, "queued", 0, false, 5, nil, nil, 0)
 		for _, e := range []string{
 			"'exec_a', 'execution.running', 11", "'exec_b', 'execution.running', 25", "'exec_b', 'execution.note', 26", "'exec_b', 'execution.waiting', 30",
 			"'exec_b', 'execution.running', 44",
 		} {
-			change(t, db, "INSERT INTO events (run_id, node_id, attempt, execution_id, kind, at) VALUES ('run_1', 'n', 1, "+e+")") //nolint:gosec // of our own
+			dbtest.Change(t, db, "INSERT INTO events (run_id, node_id, attempt, execution_id, kind, at) VALUES ('run_1', 'n', 1, "+e+")") //nolint:gosec // of our own
 		}
 		steps, truncated, err := s.Steps(t.Context(), "run_1")
 		if err != nil || truncated || len(steps) != 2 || steps[0].ID != "exec_a" || !steps[0].HasWebhook || *steps[1].ParentID != "exec_a" {
@@ -189,7 +174,7 @@ func TestTheGraphOfAnEndedRunIsKeptUntilItGoesOn(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		s := &workflow.Service{DB: db}
 		id := aRun(t, db, 2, models.Succeeded)
-		change(t, db, insertStep, "exec_a", id, nil, "succeeded", 1, false, 10, 11, 5000, 0)
+		dbtest.Change(t, db, insertStep, "exec_a", id, nil, "succeeded", 1, false, 10, 11, 5000, 0)
 		load := func() workflow.Loaded {
 			t.Helper()
 			l, err := s.Load(t.Context(), "wf_"+id)
@@ -202,20 +187,20 @@ func TestTheGraphOfAnEndedRunIsKeptUntilItGoesOn(t *testing.T) {
 		if again := load(); again.Graph != first.Graph || len(again.Steps) != 1 {
 			t.Error("the graph of an ended run was read again")
 		}
-		change(t, db, insertStep, "exec_b", id, nil, "running", 1, false, 12, 13, nil, 0)
-		change(t, db, "UPDATE runs SET total = 2, status = 'running', finished_at = NULL WHERE id = $1", id)
+		dbtest.Change(t, db, insertStep, "exec_b", id, nil, "running", 1, false, 12, 13, nil, 0)
+		dbtest.Change(t, db, "UPDATE runs SET total = 2, status = 'running', finished_at = NULL WHERE id = $1", id)
 		if l := load(); len(l.Steps) != 2 || l.Run.Status != models.Running || load().Graph != l.Graph {
 			t.Errorf("of a run that goes on, %d executions are known", len(l.Steps))
 		}
-		change(t, db, "UPDATE executions SET status = 'failed', finished_at = 5000 WHERE id = 'exec_b'")
-		change(t, db, happened, "exec_b", id)
-		change(t, db, "UPDATE runs SET status = 'failed', finished_at = 5000 WHERE id = $1", id)
+		dbtest.Change(t, db, "UPDATE executions SET status = 'failed', finished_at = 5000 WHERE id = 'exec_b'")
+		dbtest.Change(t, db, happened, "exec_b", id)
+		dbtest.Change(t, db, "UPDATE runs SET status = 'failed', finished_at = 5000 WHERE id = $1", id)
 		if l := load(); l.Graph.Find("exec_b").Status != models.Failed || l.Run.Status != models.Failed {
 			t.Errorf("after its second end: %+v", l.Run)
 		}
 		for i := range 5 { // others push it out, and all are what they are
 			other := aRun(t, db, 10+i, models.Succeeded)
-			change(t, db, insertStep, "exec_"+other, other, nil, "succeeded", 1, false, 10, 11, 5000, 0)
+			dbtest.Change(t, db, insertStep, "exec_"+other, other, nil, "succeeded", 1, false, 10, 11, 5000, 0)
 			if l, err := s.Load(t.Context(), other); err != nil || l.Graph.Nodes[0].ID != "exec_"+other {
 				t.Errorf("%s: %+v, %v", other, l.Run, err)
 			}
