@@ -51,7 +51,9 @@ func (a *Agent) Skill(name string, f Func, options ...Option) { a.add(name, "ski
 // Handle registers a typed function as a reasoner. The JSON Schemas of input and result are derived from the types: names and
 // omitempty from the json tag (what is neither omitempty nor a pointer is required), texts from the description tag, allowed words from
 // the enum tag ("low,high"). Keys that the type does not have are ignored. An input that does not fit is refused with 422.
-func Handle[In, Out any](a *Agent, name string, f func(ctx context.Context, in In) (Out, error), options ...Option) {
+//
+// The first argument is an agent or a router.
+func Handle[In, Out any](a Registrar, name string, f func(ctx context.Context, in In) (Out, error), options ...Option) {
 	call := func(ctx context.Context, input json.RawMessage) (any, error) {
 		var in In
 		if err := json.Unmarshal(input, &in); err != nil {
