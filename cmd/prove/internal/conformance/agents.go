@@ -309,6 +309,12 @@ func (t *Trial) story() []string {
 	tell(t.Get(id))
 	tell(t.Do(http.MethodPost, "/api/v1/webhooks/approval", fields{"approval_request_id": "ask-" + a.ID, "decision": "approved"}))
 	tell(t.Report(id, fields{"status": "succeeded", "result": []any{1, nil, fields{"a": "b"}}}))
+	for range 500 { // what calls have shown of an instance is written down a moment later
+		if t.Do(http.MethodGet, "/api/v1/nodes/"+a.ID, nil).Text("health_status") == "active" {
+			break
+		}
+		t.Pause(20 * time.Millisecond)
+	}
 	for _, path := range []string{
 		"/executions/" + id, "/executions/" + id + "/events", "/executions/" + id + "/approval-status", "/executions?status=failed&node=" + a.ID, "/executions/nobody", "/workflows/" + run + "/dag",
 		"/nodes/" + a.ID, "/nodes/" + a.ID + "/status", "/discovery/capabilities?agent=" + a.ID, "/executions?q=status%3A", "/executions/" + id + "/logs", "/executions/" + id + "/notes",
